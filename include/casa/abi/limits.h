@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Sizes that the kernel side and the daemon must agree on. Map sizes here are defaults: the daemon may load with others
+ * (config `limits`), and then reads the real size back from the map. A change of any key or value layout, or of the
+ * meaning of a field, increments CASA_ABI_VERSION: pins live in a directory named after it.
+ */
+#ifndef CASA_ABI_LIMITS_H
+#define CASA_ABI_LIMITS_H
+
+#define CASA_ABI_VERSION 1
+
+#define CASA_MAX_CGROUP_LEVEL 16 /* a declared cgroup may be this deep below the cgroup2 mount */
+#define CASA_CGROUP_PATH_MAX 256 /* bytes with the final NUL, below the cgroup2 mount */
+
+#define CASA_MAX_CGROUPS 16384     /* casa_cgroup, casa_cgpath: declared cgroups alive at once */
+#define CASA_MAX_SUBJECTS 16384    /* casa_subject: workloads */
+#define CASA_MAX_POLICY 524288     /* casa_policy: (subject, peer, port) entries */
+#define CASA_MAX_ADDRESSES 262144  /* casa_addr: exact addresses */
+#define CASA_MAX_PREFIXES 65536    /* casa_lpm: CIDRs */
+#define CASA_MAX_UDP_FLOWS 65536   /* casa_udp: conversations of UDP sockets */
+#define CASA_MAX_DENIALS 16384     /* casa_denial: (workload, peer, port, reason) being aggregated */
+#define CASA_RING_BYTES (4 << 20)  /* casa_ring */
+#define CASA_RING_WAKE_BYTES 65536 /* wake the reader at once when this much waits */
+
+#define CASA_COMM_LEN 16
+
+#endif

@@ -1,0 +1,170 @@
+// The objects that files and the API server bring, parsed and validated: plain values, no pointers, no lookups. Field
+// names follow the Kubernetes kinds and the CASA custom resources (docs/policy.md).
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/ip.h"
+
+namespace casa::policy {
+
+// Where a value stands. Lines and columns count from 1; columns count bytes.
+struct Location {
+  std::string file;
+  std::uint32_t line = 0;
+  std::uint32_t column = 0;
+};
+
+// `file:line:col: error: message`
+struct Diagnostic {
+  enum class Severity { kError, kWarning };
+  Severity severity = Severity::kError;
+  Location where;
+  std::string message;
+};
+std::string to_string(const Diagnostic& d);
+
+enum class Kind : std::uint8_t { kCasaPolicy, kMultiAgentSystem, kNamespace, kPod, kService, kEndpointSlice };
+const char* to_string(Kind kind);  // as in `kind:`
+
+struct ObjectKey {
+  Kind kind{};
+  std::string ns;  // empty for Namespace
+  std::string name;
+  auto operator<=>(const ObjectKey&) const = default;
+};
+std::string to_string(const ObjectKey& key);  // "CASAPolicy team-a/agent"
+
+struct OwnerReference {
+  std::string kind, name;
+};
+
+struct Meta {
+  std::string ns, name, uid;
+  std::map<std::string, std::string> labels, annotations;
+  std::vector<OwnerReference> owners;
+  Location where;  // of the object
+};
+
+struct NamespacedName {
+  std::string ns, name;
+  auto operator<=>(const NamespacedName&) const = default;
+};
+
+enum class Protocol : std::uint8_t { kTcp = 6, kUdp = 17 };  // IP protocol numbers
+
+// spec.allowedEndpoints[]: a Service by name; the port is the Service's.
+struct AllowedEndpoint {
+  NamespacedName service;
+  std::uint16_t port = 0;
+  Location where;
+};
+
+// spec.allowedSources[]: who may call this workload; exactly one of the three forms. port 0: any port.
+struct HostSource {};
+struct AllowedSource {
+  std::variant<HostSource, NamespacedName, IpPrefix> from;
+  std::uint16_t port = 0;
+  Location where;
+};
+
+struct LlmEndpoint {
+  std::string fqdn;  // lower case, without a trailing dot
+  std::uint16_t port = 0;
+  Location where;
+};
+
+enum class Enforcement : std::uint8_t { kEnforce, kAudit };
+enum class TargetKind : std::uint8_t { kDeployment, kStatefulSet, kPod };
+const char* to_string(TargetKind kind);
+
+struct CasaPolicy {
+  Meta meta;
+  TargetKind target_kind{};
+  std::string target_name;
+  std::vector<std::string> allowed_protocols;  // mcp, a2a, http
+  std::vector<AllowedEndpoint> allowed_endpoints;
+  std::vector<AllowedSource> allowed_sources;
+  std::optional<LlmEndpoint> llm_endpoint;
+  Enforcement enforcement = Enforcement::kEnforce;
+};
+
+enum class AppType : std::uint8_t { kAgent, kClient, kMcpServer };
+const char* to_string(AppType type);
+
+struct MasApp {
+  std::string name;
+  AppType type{};
+  std::string kubernetes_workload_name;
+  std::string service;          // host part of baseUrl
+  std::uint16_t port = 0;       // of baseUrl; 80 or 443 by scheme when it is not written
+  Location where;
+};
+
+struct MultiAgentSystem {
+  Meta meta;
+  std::string name;  // spec.name
+  std::vector<std::string> enabled_tool_checks;
+  std::optional<LlmEndpoint> llm;  // from llm_host: port 443
+  std::vector<MasApp> apps;
+};
+
+struct Namespace {
+  Meta meta;
+};
+
+struct ContainerPort {
+  std::string name;
+  std::uint16_t port = 0;
+  Protocol protocol = Protocol::kTcp;
+};
+
+struct Pod {
+  Meta meta;
+  bool host_network = false;
+  std::vector<ContainerPort> ports;  // of all containers
+  std::vector<IpAddress> ips;        // status.podIPs
+  // metadata.annotations["casa.io/cgroup"]: path below the cgroup2 root, without a leading slash; empty when absent.
+  std::string cgroup;
+};
+
+// A Service's or an EndpointSlice's target port is a number or a container port's name.
+struct ServicePort {
+  std::string name;
+  std::uint16_t port = 0;
+  std::variant<std::uint16_t, std::string> target_port = std::uint16_t{0};
+  Protocol protocol = Protocol::kTcp;
+};
+
+struct Service {
+  Meta meta;
+  std::map<std::string, std::string> selector;
+  std::vector<ServicePort> ports;
+  std::vector<IpAddress> cluster_ips;  // empty for headless
+  std::string external_name;           // set for type ExternalName, which casad does not allow through
+};
+
+struct EndpointSlice {
+  Meta meta;
+  std::string service;  // label kubernetes.io/service-name
+  struct Endpoint {
+    std::vector<IpAddress> addresses;
+    bool ready = true;
+    std::optional<NamespacedName> pod;  // targetRef of kind Pod
+  };
+  std::vector<Endpoint> endpoints;
+  std::vector<ServicePort> ports;  // `port` is the endpoints' own port here
+};
+
+using Object = std::variant<CasaPolicy, MultiAgentSystem, Namespace, Pod, Service, EndpointSlice>;
+
+ObjectKey key_of(const Object& object);
+const Meta& meta_of(const Object& object);
+
+}  // namespace casa::policy

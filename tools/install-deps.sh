@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Installs what building, testing and the demo need, from Debian 12 packages only (the backports suite included).
+# Usage: tools/install-deps.sh [build|test]     build: enough for `make` and `make demo`; test (default): everything.
+# Idempotent: asks apt for nothing when all is there. Needs root or sudo. The mirror is the one the machine's own apt
+# sources name, so that a site with its own mirror stays on it.
+set -euo pipefail
+
+what=${1:-test}
+build_packages=(
+  make git ca-certificates pkg-config ninja-build python3
+  clang-19 lld-19 llvm-19 g++
+  libelf-dev zlib1g-dev libzstd-dev libssl-dev libyaml-dev libfmt-dev libspdlog-dev libcli11-dev
+  linux-libc-dev iproute2 procps
+)
+backports_packages=(libbpf-dev bpftool meson catch2)
+test_packages=(
+  python3-pytest curl clang-format-19 clang-tidy-19 libclang-rt-19-dev iputils-ping util-linux openssl socat
+  python3-yaml systemd systemd-container
+)
+
+if [ "$(id -u)" -eq 0 ]; then as_root=(); else as_root=(sudo); fi
+apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@"; }
+installed() { dpkg-query -W -f='${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^ii'; }
+version_at_least() { dpkg --compare-versions "$(dpkg-query -W -f='${Version}' "$1" 2>/dev/null || echo 0)" ge "$2"; }
+
+# shellcheck source=/dev/null
+. /etc/os-release
+if [ "${VERSION_CODENAME:-}" != bookworm ]; then
+  echo "install-deps: this script knows Debian 12 (bookworm); this machine is ${PRETTY_NAME:-unknown}. Install the packages named in it by hand." >&2
+  exit 1
+fi
+
+packages=("${build_packages[@]}")
+[ "$what" = test ] && packages+=("${test_packages[@]}")
+missing=()
+for p in "${packages[@]}"; do installed "$p" || missing+=("$p"); done
+
+missing_backports=()
+version_at_least libbpf-dev 1:1.4 || missing_backports+=(libbpf-dev)
+version_at_least bpftool 7.4 || missing_backports+=(bpftool)
+version_at_least meson 1.3 || missing_backports+=(meson)
+version_at_least catch2 3.0 || missing_backports+=(catch2)
+
+# Two pieces live in a private cache, read by meson.build:
+#  - Boost 1.81 headers, where Debian's default 1.74 headers are installed (the two packages exclude one another and
+#    somebody else needs those). casad uses Boost's headers only, no Boost library.
+#  - simdjson's single-header source pair, from Debian's source package: the binary package has a shared object only, and
+#    casad is one static binary.
+cache=${CASAD_DEPS_CACHE:-/var/cache/casad-deps}
+need_boost=no
+if ! installed libboost1.81-dev && [ ! -e "$cache/boost-1.81/usr/include/boost/version.hpp" ]; then need_boost=yes; fi
+need_simdjson=no
+if [ ! -e "$cache/simdjson/simdjson.cpp" ]; then need_simdjson=yes; fi
+
+if [ ${#missing[@]} -eq 0 ] && [ ${#missing_backports[@]} -eq 0 ] && [ $need_boost = no ] && [ $need_simdjson = no ]; then exit 0; fi
+if [ ${#as_root[@]} -gt 0 ] && ! command -v sudo >/dev/null; then
+  echo "install-deps: missing ${missing[*]} ${missing_backports[*]}; run as root, or install sudo" >&2
+  exit 1
+fi
+
+sources=/etc/apt/sources.list.d/casad.sources
+if [ ! -e $sources ] && { [ ${#missing_backports[@]} -gt 0 ] || [ $need_simdjson = yes ]; }; then
+  apt update || true
+  mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(ORIGIN)' 'Identifier: Packages' | awk '$2=="bookworm" && $3=="Debian" {print $1; exit}')
+  if [ -z "$mirror" ]; then echo "install-deps: no Debian bookworm source in /etc/apt; add one first" >&2; exit 1; fi
+  echo "install-deps: adding $mirror bookworm-backports and sources ($sources)"
+  keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  signed=; if [ -e $keyring ]; then signed="Signed-By: $keyring"; fi
+  printf '%s\n' "Types: deb" "URIs: $mirror" "Suites: bookworm-backports" "Components: main" ${signed:+"$signed"} "" \
+    "Types: deb-src" "URIs: $mirror" "Suites: bookworm" "Components: main" ${signed:+"$signed"} | "${as_root[@]}" tee $sources >/dev/null
+fi
+apt update || echo "install-deps: apt-get update reported a problem; going on with what it has" >&2
+if [ ${#missing[@]} -gt 0 ]; then apt install -y --no-install-recommends "${missing[@]}"; fi
+if [ ${#missing_backports[@]} -gt 0 ]; then
+  # libbpf-dev pins the exact version of its runtime package.
+  case " ${missing_backports[*]} " in *" libbpf-dev "*) missing_backports+=(libbpf1) ;; esac
+  apt install -y --no-install-recommends -t bookworm-backports "${missing_backports[@]}"
+fi
+if [ $need_boost = yes ]; then
+  if installed libboost1.74-dev; then
+    scratch=$(mktemp -d)
+    (cd "$scratch" && apt-get -qq download libboost1.81-dev && dpkg-deb -x libboost1.81-dev_*.deb x)
+    "${as_root[@]}" mkdir -p "$cache" && "${as_root[@]}" rm -rf "$cache/boost-1.81" && "${as_root[@]}" cp -r "$scratch/x" "$cache/boost-1.81"
+    rm -rf "$scratch"
+  else
+    apt install -y --no-install-recommends libboost1.81-dev
+  fi
+fi
+if [ $need_simdjson = yes ]; then
+  scratch=$(mktemp -d)
+  (cd "$scratch" && apt-get -qq source --download-only simdjson && tar -xzf simdjson_*.orig.tar.gz --strip-components=2 --wildcards '*/singleheader/simdjson.*')
+  "${as_root[@]}" mkdir -p "$cache/simdjson" && "${as_root[@]}" cp "$scratch/simdjson.h" "$scratch/simdjson.cpp" "$cache/simdjson/"
+  rm -rf "$scratch"
+fi
