@@ -3,13 +3,14 @@
 // rooms behind it.
 #pragma once
 
-#include <cstdint>
-#include <functional>
+#include <cstddef>
 #include <string>
 
 #include "base/error.h"
 
 namespace casa::source {
+
+inline constexpr std::size_t kMaxDocumentBytes = 8u << 20;
 
 enum class Format { kYaml, kJson };
 
@@ -29,8 +30,8 @@ class Handler {
   virtual ~Handler() = default;
   virtual void on_upsert(Document document) = 0;
   virtual void on_remove(const std::string& origin) = 0;
-  // A document that is there but cannot be read or is too large (above kMaxFileBytes). The handler keeps the last good
-  // one of that origin.
+  // A document that is there but cannot be read or is too large (above kMaxDocumentBytes). The handler keeps the last
+  // good one of that origin; an on_upsert or on_remove of that origin ends it.
   virtual void on_unreadable(const std::string& origin, const std::string& path, const Error& error) = 0;
   // The state is complete: after start, and again after each burst of changes.
   virtual void on_synced() = 0;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "event/flow.h"
@@ -46,6 +47,36 @@ class FlowHistory {
   [[nodiscard]] std::size_t size() const;
   [[nodiscard]] std::uint64_t total_added() const;  // rows ever made
   [[nodiscard]] std::uint64_t forgotten() const;    // rows that made room for newer ones
+
+ private:
+  // What names a live flow: cookies are unique within a network namespace only before Linux 5.13.
+  struct FlowKey {
+    std::uint64_t socket = 0;
+    IpAddress remote;
+    std::uint32_t netns = 0;
+    std::uint16_t remote_port = 0;
+    std::uint8_t direction = 0, protocol = 0;
+    bool operator==(const FlowKey&) const = default;
+  };
+  struct FlowKeyHash {
+    std::uint64_t seed = 0;
+    std::size_t operator()(const FlowKey& key) const noexcept;
+  };
+  static FlowKey key_of(const event::Flow& flow);
+  [[nodiscard]] std::uint64_t denial_hash(const event::Flow& flow) const;
+
+  FlowRow& append(const event::Flow& flow, bool open);
+  const FlowRow& add_denial(const event::Flow& flow);
+  void forget(const FlowRow& row);
+  FlowRow& row_of(std::uint64_t id) { return rows_[(id - 1) % capacity_]; }
+  [[nodiscard]] const FlowRow& row_of(std::uint64_t id) const { return rows_[(id - 1) % capacity_]; }
+
+  std::size_t capacity_;
+  std::uint64_t seed_;         // the far end chooses addresses and ports: it must not know how they hash
+  std::vector<FlowRow> rows_;  // row `id` stands at (id - 1) % capacity_
+  std::uint64_t last_id_ = 0;
+  std::unordered_map<FlowKey, std::uint64_t, FlowKeyHash> open_;    // live flow to row
+  std::unordered_map<std::uint64_t, std::uint64_t> denials_;        // denial_hash to the newest row of that key
 };
 
 }  // namespace casa::store

@@ -14,7 +14,7 @@ enum casa_event_kind {
   CASA_EVENT_FLOW_START = 1,  /* first verdict other than DENIED of a flow, or a verdict that changed */
   CASA_EVENT_FLOW_END = 2,    /* the socket was closed; counters are final */
   CASA_EVENT_FLOW_UPDATE = 3, /* counters of a live flow (from the sweep, not from the ring) */
-  CASA_EVENT_DENIED = 4,      /* `count` attempts since the last such record of the same key */
+  CASA_EVENT_DENIED = 4,      /* `count` attempts of the same key (struct casa_denial_key) by now, this one included */
   CASA_EVENT_CGROUP = 5,      /* a declared cgroup appeared (flags 0) or went (flags 1): `cookie` is its id */
 };
 
@@ -32,7 +32,7 @@ struct casa_event {
   casa_u32 gen;
   casa_u32 pid;       /* of the subject's process (thread group); 0 when it is not known */
   casa_u32 peer_pid;  /* of the peer's process when it is on this host */
-  casa_u32 count;     /* DENIED: attempts; else 1 */
+  casa_u32 count;     /* DENIED: attempts of this key so far; else 1 */
   casa_u32 netns;     /* inode number of the socket's network namespace, 0 when not known */
   casa_u8 local[16];  /* the subject's side */
   casa_u8 remote[16];

@@ -17,7 +17,7 @@
 #define CASA_MAX_POLICY 524288     /* casa_policy: (subject, peer, port) entries */
 #define CASA_MAX_ADDRESSES 262144  /* casa_addr: exact addresses */
 #define CASA_MAX_PREFIXES 65536    /* casa_lpm: CIDRs */
-#define CASA_MAX_UDP_FLOWS 65536   /* casa_udp: conversations of UDP sockets */
+#define CASA_MAX_UDP_FLOWS 32768   /* casa_udp: conversations of UDP sockets */
 #define CASA_MAX_DENIALS 16384     /* casa_denial: (workload, peer, port, reason) being aggregated */
 #define CASA_RING_BYTES (4 << 20)  /* casa_ring */
 #define CASA_RING_WAKE_BYTES 65536 /* wake the reader at once when this much waits */

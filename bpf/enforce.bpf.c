@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * The enforcement programs, attached once at the enforcement root. They assume nothing of the daemon: all they need is in
+ * pinned maps, and they go on when it is gone. A process outside every declared cgroup ("the host") is let alone.
+ */
+#include "lib/connect.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+SEC("cgroup/sock_create")
+int casa_create(struct bpf_sock *ctx) {
+  struct casa_config *config = casa_get_config();
+  if (!config || !config->gen)
+    return 1;
+  casa_u32 subject = casa_subject_of_task(config);
+  struct casa_sk *state = bpf_sk_storage_get(&casa_sk, ctx, 0, BPF_SK_STORAGE_GET_F_CREATE);
+  if (state) {
+    state->subject = subject;
+    state->subject_gen = config->gen;
+    state->created = bpf_get_socket_cookie(ctx);
+    casa_note_process(state);
+  } else {
+    casa_count(CASA_STAT_FAIL_SK_STORAGE);
+  }
+  if (!subject)
+    return 1;
+  casa_u32 type = ctx->type, protocol = ctx->protocol;
+  if ((type == CASA_SOCK_STREAM && protocol == IPPROTO_TCP) || (type == CASA_SOCK_DGRAM && protocol == IPPROTO_UDP))
+    return 1;
+  casa_u32 flags = casa_subject_flags(subject, config->gen);
+  if (!casa_is_enforced(flags))
+    return 1;
+  struct casa_sk note = {
+      .subject = subject,
+      .peer = CASA_ID_WORLD,
+      .direction = CASA_EGRESS,
+      .gen = config->gen,
+      .verdict = (flags & CASA_SUBJECT_AUDIT) ? CASA_AUDIT : CASA_DENIED,
+      .reason = type == CASA_SOCK_RAW ? CASA_REASON_RAW_SOCKET : CASA_REASON_PROTOCOL_NOT_ALLOWED,
+  };
+  casa_note_process(&note);
+  /* IPPROTO_MPTCP (262) does not fit the 8-bit protocol of a packet: it is TCP on the wire. */
+  casa_emit_denial(&note, protocol > 255 ? IPPROTO_TCP : protocol, 0);
+  return note.verdict != CASA_DENIED;
+}
+
+SEC("cgroup/sock_release")
+int casa_release(struct bpf_sock *ctx) {
+  struct casa_sk *state = bpf_sk_storage_get(&casa_sk, ctx, 0, 0);
+  if (!state || !(state->flags & CASA_SK_STARTED))
+    return 1;
+  state->flags &= ~CASA_SK_STARTED;
+  casa_emit_flow(state, CASA_EVENT_FLOW_END, ctx->protocol);
+  return 1;
+}
+
+static __always_inline int casa_call4(struct bpf_sock_addr *ctx, casa_u8 is_connect) {
+  casa_u8 remote[16];
+  casa_map_v4(remote, ctx->user_ip4);
+  return casa_call(ctx, remote, is_connect);
+}
+
+static __always_inline int casa_call6(struct bpf_sock_addr *ctx, casa_u8 is_connect) {
+  casa_u32 remote[4] = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]};
+  return casa_call(ctx, (casa_u8 *)remote, is_connect);
+}
+
+SEC("cgroup/connect4")
+int casa_connect4(struct bpf_sock_addr *ctx) { return casa_call4(ctx, 1); }
+
+SEC("cgroup/connect6")
+int casa_connect6(struct bpf_sock_addr *ctx) { return casa_call6(ctx, 1); }
+
+SEC("cgroup/sendmsg4")
+int casa_sendmsg4(struct bpf_sock_addr *ctx) { return casa_call4(ctx, 0); }
+
+SEC("cgroup/sendmsg6")
+int casa_sendmsg6(struct bpf_sock_addr *ctx) { return casa_call6(ctx, 0); }
+
+/* Neither TCP nor UDP: sockets older than the policy, since sock_create refuses them. */
+static __noinline int casa_other_slow(struct __sk_buff *skb, casa_u32 type, casa_u32 protocol, casa_u8 hook,
+                                      const struct casa_config *config) {
+  if (!config)
+    return 0;
+  casa_u32 subject = casa_subject_of_packet(skb, config);
+  if (!subject)
+    return 1;
+  casa_u32 flags = casa_subject_flags(subject, config->gen);
+  if (!casa_is_enforced(flags))
+    return 1;
+  struct casa_packet p;
+  casa_parse_packet(skb, hook, &p);
+  struct casa_sk note = {
+      .subject = subject,
+      .gen = config->gen,
+      .direction = hook,
+      .verdict = (flags & CASA_SUBJECT_AUDIT) ? CASA_AUDIT : CASA_DENIED,
+      .reason = type == CASA_SOCK_RAW ? CASA_REASON_RAW_SOCKET : CASA_REASON_PROTOCOL_NOT_ALLOWED,
+  };
+  casa_note_packet(&note, &p);
+  note.peer = casa_identity_of_address(p.remote, config->gen);
+  casa_emit_denial(&note, protocol > 255 ? p.protocol : protocol, 0);
+  return note.verdict != CASA_DENIED;
+}
+
+/* A header that the per-socket verdict covers: no IPv4 options, no IPv6 extension headers (lib/packet.h says why). */
+static __always_inline int casa_is_plain(struct __sk_buff *skb) {
+  casa_u8 *data = (casa_u8 *)(long)skb->data, *end = (casa_u8 *)(long)skb->data_end;
+  if (data + 40 > end)
+    return 0;
+  return data[0] == 0x45 || ((data[0] & 0xf0) == 0x60 && data[6] == IPPROTO_TCP);
+}
+
+static __always_inline int casa_packet_passes(struct __sk_buff *skb, casa_u8 hook) {
+  struct casa_config *config = casa_get_config();
+  if (!config || !config->gen)
+    return 1;
+  struct bpf_sock *sk = skb->sk;
+  if (!sk)
+    return 1;
+  sk = bpf_sk_fullsock(sk);
+  if (!sk)
+    return 1;
+  casa_u32 type = sk->type, protocol = sk->protocol;
+  struct casa_sk *state = bpf_sk_storage_get(&casa_sk, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+  if (!state)
+    casa_count(CASA_STAT_FAIL_SK_STORAGE);
+  else if (state->subject_gen == config->gen && !state->subject)
+    return 1;
+  if (type == CASA_SOCK_STREAM && protocol == IPPROTO_TCP) {
+    /* The two directions count in fields of their own; a packet counted late by a race between CPUs is no verdict. */
+    if (state && state->gen == config->gen && state->cookie && (hook == CASA_INGRESS || casa_is_plain(skb))) {
+      casa_account(state, hook, skb->len);
+      return 1;
+    }
+    return casa_tcp_slow(skb, state, sk->state, hook, config);
+  }
+  if (type == CASA_SOCK_DGRAM && protocol == IPPROTO_UDP)
+    return casa_udp_slow(skb, state, hook, config);
+  return casa_other_slow(skb, type, protocol, hook, config);
+}
+
+SEC("cgroup_skb/egress")
+int casa_egress(struct __sk_buff *skb) { return casa_packet_passes(skb, CASA_EGRESS); }
+
+SEC("cgroup_skb/ingress")
+int casa_ingress(struct __sk_buff *skb) { return casa_packet_passes(skb, CASA_INGRESS); }

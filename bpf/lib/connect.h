@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The friendly half: connect() and sendto() fail with EPERM at once instead of a connection that hangs. What cannot be
+ * told here (a listener older than the programs) is left to the packet programs, which are authoritative.
+ */
+#ifndef CASA_BPF_CONNECT_H
+#define CASA_BPF_CONNECT_H
+
+#include "udp.h"
+
+#define CASA_ID_DEFER 0xffffffffu
+
+static __always_inline struct bpf_sock *casa_find_receiver(struct bpf_sock_addr *ctx, const casa_u8 *remote,
+                                                           casa_u16 port) {
+  struct bpf_sock_tuple tuple = {};
+  casa_u8 from[16];
+  __builtin_memcpy(from, remote, 16);
+  casa_u32 size = casa_make_tuple(&tuple, from, 0, remote, port);
+  if (size == sizeof(tuple.ipv4))
+    return ctx->protocol == IPPROTO_TCP
+               ? bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0)
+               : bpf_sk_lookup_udp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+  return ctx->protocol == IPPROTO_TCP ? bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0)
+                                      : bpf_sk_lookup_udp(ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+}
+
+static __noinline int casa_find_destination(struct bpf_sock_addr *ctx, const casa_u8 *remote, casa_u16 port,
+                                            const struct casa_config *config, struct casa_peer *peer) {
+  if (!remote || !config || !peer)
+    return 0;
+  __builtin_memset(peer, 0, sizeof(*peer));
+  if (!casa_is_loopback(remote)) {
+    peer->identity = casa_identity_of_address(remote, config->gen);
+    if (peer->identity != CASA_ID_HOST || !config->host_netns_cookie ||
+        bpf_get_netns_cookie(ctx) != config->host_netns_cookie)
+      return 0;
+  }
+  peer->same_host = 1;
+  struct bpf_sock *sk = casa_find_receiver(ctx, remote, port);
+  if (!sk) {
+    peer->identity = CASA_ID_NOBODY;
+    return 0;
+  }
+  struct casa_sk *state = bpf_sk_storage_get(&casa_sk, sk, 0, 0);
+  peer->identity = CASA_ID_DEFER;
+  if (state) {
+    peer->pid = state->pid;
+    __builtin_memcpy(peer->comm, state->comm, CASA_COMM_LEN);
+    if (state->subject_gen == config->gen)
+      peer->identity = state->subject ? state->subject : CASA_ID_HOST;
+    else if (state->subject && casa_subject_flags(state->subject, config->gen))
+      peer->identity = state->subject;
+  }
+  bpf_sk_release(sk);
+  return 0;
+}
+
+static __always_inline int casa_is_any(const casa_u8 *a) {
+  casa_u32 w[4];
+  __builtin_memcpy(w, a, 16);
+  return !w[0] && !w[1] && !w[3] && (w[2] == 0 || w[2] == bpf_htonl(0xffff));
+}
+
+/* connect() and sendto() to the unspecified address reach this host. */
+static __always_inline void casa_any_to_loopback(casa_u8 *remote) {
+  if (!casa_is_any(remote))
+    return;
+  if (remote[10])
+    remote[12] = 127;
+  remote[15] = 1;
+}
+
+/* Whose rules this call is under: the socket's maker where that is known, else the caller. */
+static __always_inline casa_u32 casa_caller(const struct casa_sk *state, const struct casa_config *config) {
+  if (state && state->subject_gen == config->gen && state->subject)
+    return state->subject;
+  casa_u32 subject = casa_subject_of_task(config);
+  if (!subject && state && state->subject && casa_subject_flags(state->subject, config->gen))
+    subject = state->subject;
+  return subject;
+}
+
+static __always_inline void casa_note_process(struct casa_sk *note) {
+  note->pid = (casa_u32)(bpf_get_current_pid_tgid() >> 32);
+  bpf_get_current_comm(note->comm, sizeof(note->comm));
+}
+
+/*
+ * A process outside every workload calls a workload of this host: the workload's ingress rules decide here too, so that
+ * the caller gets EPERM instead of silence. Filled into note from the workload's point of view.
+ */
+static __always_inline int casa_host_calls(const struct casa_peer *receiver, casa_u16 port, casa_u8 protocol,
+                                           casa_u32 caller, const struct casa_config *config, struct casa_sk *note) {
+  casa_u32 flags = casa_subject_flags(receiver->identity, config->gen);
+  if (!casa_is_enforced(flags))
+    return 1;
+  struct casa_decision decision = {};
+  struct casa_question question = {
+      .gen = config->gen,
+      .subject = receiver->identity,
+      .subject_flags = flags,
+      .peer = caller ? caller : CASA_ID_HOST,
+      .port = port,
+      .protocol = protocol,
+      .direction = CASA_INGRESS,
+      .same_host = 1,
+  };
+  casa_decide(&question, &decision);
+  if (decision.verdict != CASA_DENIED)
+    return 1;
+  note->subject = receiver->identity;
+  note->peer = question.peer;
+  note->direction = CASA_INGRESS;
+  note->verdict = decision.verdict;
+  note->reason = decision.reason;
+  note->peer_pid = note->pid;
+  __builtin_memcpy(note->peer_comm, note->comm, CASA_COMM_LEN);
+  note->pid = receiver->pid;
+  __builtin_memcpy(note->comm, receiver->comm, CASA_COMM_LEN);
+  __builtin_memcpy(note->local, note->remote, 16);
+  note->local_port = note->remote_port;
+  note->remote_port = 0;
+  casa_emit_denial(note, protocol, 0);
+  return 0;
+}
+
+/* Returns 1 to let the call go on, 0 for EPERM. `remote` may be rewritten (unspecified address). */
+static __noinline int casa_call(struct bpf_sock_addr *ctx, casa_u8 *remote, casa_u8 is_connect) {
+  struct casa_config *config = casa_get_config();
+  struct bpf_sock *sk = ctx->sk;
+  if (!config || !config->gen || !remote)
+    return 1;
+  struct casa_sk *state = sk ? bpf_sk_storage_get(&casa_sk, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
+  casa_any_to_loopback(remote);
+  casa_u16 port = bpf_ntohs((casa_u16)ctx->user_port);
+  casa_u8 protocol = ctx->protocol;
+  casa_u32 subject = casa_caller(state, config);
+  casa_u32 flags = subject ? casa_subject_flags(subject, config->gen) : 0;
+  casa_u32 managed = casa_is_enforced(flags);
+  if (!managed && !(is_connect && casa_is_loopback(remote)))
+    return 1;
+
+  if (state && is_connect && (state->flags & CASA_SK_STARTED) && protocol == IPPROTO_TCP) {
+    /* The socket is used again for another conversation. */
+    casa_emit_flow(state, CASA_EVENT_FLOW_END, IPPROTO_TCP);
+    state->flags &= ~CASA_SK_STARTED;
+    state->tx_bytes = state->rx_bytes = 0;
+    state->tx_packets = state->rx_packets = 0;
+    state->cookie = 0;
+    state->gen = 0;
+  }
+  if (protocol == IPPROTO_UDP && !is_connect && state && state->cookie) {
+    struct casa_udp_key key;
+    casa_make_udp_key(&key, state->cookie, remote, port);
+    struct casa_sk *known = bpf_map_lookup_elem(&casa_udp, &key);
+    /* Going on, or answering somebody who was let in: the packet program holds it to its rule. */
+    if (known && (known->gen == config->gen || known->direction == CASA_INGRESS))
+      return 1;
+  }
+
+  struct casa_sk note = {.subject = subject, .direction = CASA_EGRESS, .remote_port = port, .gen = config->gen};
+  __builtin_memcpy(note.remote, remote, 16);
+  casa_note_process(&note);
+  struct casa_peer peer = {};
+  struct casa_decision decision = {};
+  struct casa_question question = {
+      .gen = config->gen,
+      .subject = subject,
+      .subject_flags = flags,
+      .port = port,
+      .protocol = protocol,
+      .direction = CASA_EGRESS,
+  };
+  if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) {
+    if (!managed)
+      return 1;
+    casa_refuse(&question, ctx->type == CASA_SOCK_RAW ? CASA_REASON_RAW_SOCKET : CASA_REASON_PROTOCOL_NOT_ALLOWED,
+                &decision);
+  } else {
+    casa_find_destination(ctx, remote, port, config, &peer);
+    if (state) {
+      state->pid = note.pid;
+      __builtin_memcpy(state->comm, note.comm, CASA_COMM_LEN);
+    }
+    if (peer.identity == CASA_ID_DEFER)
+      return 1;
+    if (managed) {
+      question.peer = peer.identity;
+      question.same_host = peer.same_host;
+      casa_decide(&question, &decision);
+    } else {
+      decision.verdict = CASA_ALLOWED;
+    }
+  }
+  note.peer = peer.identity;
+  note.peer_pid = peer.pid;
+  __builtin_memcpy(note.peer_comm, peer.comm, CASA_COMM_LEN);
+  note.verdict = decision.verdict;
+  note.reason = decision.reason;
+  note.rule = decision.rule;
+  if (note.verdict == CASA_DENIED) {
+    casa_emit_denial(&note, protocol, 0);
+    return 0;
+  }
+  if (peer.same_host && peer.identity >= CASA_ID_FIRST && peer.identity != subject &&
+      !casa_host_calls(&peer, port, protocol, managed ? subject : 0, config, &note))
+    return 0;
+  if (state && managed && is_connect && protocol == IPPROTO_TCP && peer.identity != CASA_ID_NOBODY) {
+    /* The packet program takes this verdict over for the first packet to the same end. */
+    state->subject = subject;
+    state->subject_gen = config->gen;
+    state->peer = note.peer;
+    state->peer_pid = note.peer_pid;
+    __builtin_memcpy(state->peer_comm, note.peer_comm, CASA_COMM_LEN);
+    state->verdict = note.verdict;
+    state->reason = note.reason;
+    state->rule = note.rule;
+    state->direction = CASA_EGRESS;
+    __builtin_memcpy(state->remote, remote, 16);
+    state->remote_port = port;
+    if (peer.same_host)
+      state->flags |= CASA_SK_SAME_HOST;
+    else
+      state->flags &= ~CASA_SK_SAME_HOST;
+    state->gen = config->gen;
+  }
+  return 1;
+}
+
+#endif

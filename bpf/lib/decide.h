@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The verdict: a pure function of the generation's maps and of who talks to whom. Every hook, and the sweep, decides
+ * here and nowhere else. The precedence of the look-ups is written beside struct casa_policy_key.
+ */
+#ifndef CASA_BPF_DECIDE_H
+#define CASA_BPF_DECIDE_H
+
+#include "maps.h"
+
+struct casa_decision {
+  casa_u32 rule;
+  casa_u8 verdict;
+  casa_u8 reason;
+  casa_u16 pad;
+};
+
+struct casa_question {
+  casa_u32 gen;
+  casa_u32 subject;
+  casa_u32 subject_flags; /* CASA_SUBJECT_* */
+  casa_u32 peer;
+  casa_u16 port; /* the destination's */
+  casa_u8 protocol;
+  casa_u8 direction;
+  casa_u32 same_host; /* the peer was found by its socket */
+};
+
+static __always_inline casa_u8 casa_denial_reason(const struct casa_question *q) {
+  if (q->subject_flags & CASA_SUBJECT_UNDECLARED)
+    return CASA_REASON_UNDECLARED_CGROUP;
+  if (q->subject_flags & CASA_SUBJECT_INVALID)
+    return CASA_REASON_POLICY_INVALID;
+  if (q->subject_flags & CASA_SUBJECT_NO_POLICY)
+    return CASA_REASON_NO_POLICY;
+  if (q->peer == CASA_ID_NOBODY)
+    return CASA_REASON_NO_LISTENER;
+  if (q->peer == CASA_ID_UNKNOWN)
+    return CASA_REASON_PEER_UNKNOWN;
+  struct casa_policy_key mark = {.subject = q->subject, .peer = q->peer, .direction = q->direction};
+  /* A mark's payload has rule bits only to be non-zero. */
+  if (casa_in_force(bpf_map_lookup_elem(&casa_policy, &mark), q->gen))
+    return CASA_REASON_PORT_NOT_ALLOWED;
+  if (q->direction == CASA_INGRESS)
+    return CASA_REASON_SOURCE_NOT_ALLOWED;
+  return q->peer == CASA_ID_WORLD ? CASA_REASON_EXTERNAL_NOT_ALLOWED : CASA_REASON_PEER_NOT_ALLOWED;
+}
+
+static __always_inline void casa_refuse(const struct casa_question *q, casa_u8 reason, struct casa_decision *d) {
+  d->rule = 0;
+  d->reason = reason;
+  d->verdict = (q->subject_flags & CASA_SUBJECT_AUDIT) ? CASA_AUDIT : CASA_DENIED;
+}
+
+static __noinline int casa_decide(const struct casa_question *q, struct casa_decision *d) {
+  if (!q || !d)
+    return 0;
+  d->pad = 0;
+  if (q->same_host && q->peer == q->subject && !(q->subject_flags & CASA_SUBJECT_UNDECLARED)) {
+    d->rule = 0;
+    d->verdict = CASA_ALLOWED;
+    d->reason = CASA_REASON_BASELINE_LOOPBACK;
+    return 0;
+  }
+  struct casa_policy_key key = {
+      .subject = q->subject,
+      .peer = q->peer,
+      .port = q->port,
+      .protocol = q->protocol,
+      .direction = q->direction,
+  };
+  casa_u32 payload = casa_in_force(bpf_map_lookup_elem(&casa_policy, &key), q->gen);
+  if (!payload) {
+    key.port = 0;
+    payload = casa_in_force(bpf_map_lookup_elem(&casa_policy, &key), q->gen);
+  }
+  if (payload) {
+    d->rule = payload >> 8;
+    d->reason = payload & 0xff;
+    d->verdict = CASA_ALLOWED;
+    return 0;
+  }
+  casa_refuse(q, casa_denial_reason(q), d);
+  return 0;
+}
+
+#endif

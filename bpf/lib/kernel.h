@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What the programs need of the kernel's types. The stable ones come from the UAPI headers; of the internal ones only the
+ * members read here are declared, and CO-RE finds them in the running kernel.
+ */
+#ifndef CASA_BPF_KERNEL_H
+#define CASA_BPF_KERNEL_H
+
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <linux/types.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define CASA_AF_INET 2
+#define CASA_AF_INET6 10
+#define CASA_SOCK_STREAM 1
+#define CASA_SOCK_DGRAM 2
+#define CASA_SOCK_RAW 3
+#define CASA_ETH_P_IP 0x0800
+#define CASA_ETH_P_IPV6 0x86dd
+#define CASA_TCP_ESTABLISHED 1
+#define CASA_TCP_LISTEN 10
+#define CASA_LOOPBACK_IFINDEX 1 /* lo is 1 in every network namespace */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct kernfs_node {
+  const char *name;
+  __u64 id;
+};
+
+struct cgroup_root {
+  int hierarchy_id;
+};
+
+struct cgroup {
+  struct kernfs_node *kn;
+  struct cgroup_root *root;
+};
+
+struct ns_common {
+  unsigned int inum;
+};
+
+struct net {
+  struct ns_common ns;
+};
+
+typedef struct {
+  struct net *net;
+} possible_net_t;
+
+struct sock_common {
+  possible_net_t skc_net;
+};
+
+/* sk_protocol was a bit-field before 5.6; all kernels in reach have a u16. */
+struct sock {
+  struct sock_common __sk_common;
+  __u16 sk_protocol;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+  struct seq_file *seq;
+  __u64 session_id;
+  __u64 seq_num;
+};
+
+struct bpf_map;
+
+#pragma clang attribute pop
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Packets of TCP sockets. One verdict a socket, made once a generation and kept in its storage; only verdicts that let
+ * pass are kept. A listener keeps none: each SYN is judged by who sent it, and the accepted socket, which inherits the
+ * listener's storage, is judged anew at its first packet.
+ */
+#ifndef CASA_BPF_TCP_H
+#define CASA_BPF_TCP_H
+
+#include "emit.h"
+#include "peer.h"
+
+/* The subject of a socket, looked up once a generation. One that had a workload keeps it when its cgroup is gone. */
+static __always_inline casa_u32 casa_refresh_subject(struct __sk_buff *skb, struct casa_sk *state,
+                                                     const struct casa_config *config) {
+  if (state && state->subject_gen == config->gen)
+    return state->subject;
+  casa_u32 subject = casa_subject_of_packet(skb, config);
+  if (!state)
+    return subject;
+  if (!subject && state->subject && casa_subject_flags(state->subject, config->gen))
+    subject = state->subject;
+  state->subject = subject;
+  state->subject_gen = config->gen;
+  return subject;
+}
+
+/* A socket older than the programs: it was accepted if somebody listens on its local port, else it called. */
+static __always_inline casa_u8 casa_direction_of_old_socket(struct __sk_buff *skb, const struct casa_packet *p) {
+  struct casa_packet nobody = *p;
+  __builtin_memcpy(nobody.remote, p->local, 16);
+  __builtin_memcpy(nobody.local, p->remote, 16);
+  nobody.remote_port = p->local_port;
+  nobody.local_port = 0; /* no connection matches a caller without a port: only a listener is found */
+  struct bpf_sock *listener = casa_find_socket(skb, &nobody);
+  if (!listener)
+    return CASA_EGRESS;
+  casa_u32 listens = listener->state == CASA_TCP_LISTEN;
+  bpf_sk_release(listener);
+  return listens ? CASA_INGRESS : CASA_EGRESS;
+}
+
+static __always_inline void casa_note_packet(struct casa_sk *note, const struct casa_packet *p) {
+  __builtin_memcpy(note->local, p->local, 16);
+  __builtin_memcpy(note->remote, p->remote, 16);
+  note->local_port = p->local_port;
+  note->remote_port = p->remote_port;
+}
+
+/* Decides for note->subject and note->direction; fills the verdict and the peer. */
+static __always_inline void casa_judge(struct __sk_buff *skb, struct casa_packet *p, casa_u32 flags, casa_u32 known,
+                                       const struct casa_config *config, struct casa_sk *note) {
+  struct casa_decision decision = {};
+  struct casa_question question = {
+      .gen = config->gen,
+      .subject = note->subject,
+      .subject_flags = flags,
+      .port = note->direction == CASA_EGRESS ? p->remote_port : p->local_port,
+      .protocol = p->protocol,
+      .direction = note->direction,
+  };
+  casa_count(CASA_STAT_SLOW_PATH);
+  if (p->error) {
+    casa_refuse(&question, p->error, &decision);
+    note->peer = CASA_ID_WORLD;
+  } else {
+    struct casa_peer peer;
+    p->direction = note->direction;
+    casa_find_peer(skb, p, known, config, &peer);
+    question.peer = peer.identity;
+    question.same_host = peer.same_host;
+    casa_decide(&question, &decision);
+    note->peer = peer.identity;
+    if (peer.same_host)
+      note->flags |= CASA_SK_SAME_HOST;
+    else
+      note->flags &= ~CASA_SK_SAME_HOST;
+    if (peer.pid) {
+      note->peer_pid = peer.pid;
+      __builtin_memcpy(note->peer_comm, peer.comm, CASA_COMM_LEN);
+    }
+  }
+  note->gen = config->gen;
+  note->verdict = decision.verdict;
+  note->reason = decision.reason;
+  note->rule = decision.rule;
+}
+
+/* The first news of a conversation, or of a changed verdict on it. */
+static __always_inline void casa_start_flow(struct casa_sk *note, casa_u64 cookie, casa_u8 protocol) {
+  if (!(note->flags & CASA_SK_STARTED)) {
+    note->cookie = cookie;
+    note->start_ns = bpf_ktime_get_ns();
+    note->flags |= CASA_SK_STARTED;
+    casa_count(CASA_STAT_FLOWS);
+  }
+  if (note->verdict == CASA_AUDIT) {
+    casa_u32 counter = CASA_STAT_REASON_BASE + (note->reason & (CASA_REASON_COUNT - 1));
+    casa_count(CASA_STAT_AUDITED);
+    casa_count(counter);
+  }
+  casa_emit_flow(note, CASA_EVENT_FLOW_START, protocol);
+}
+
+/* Returns 1 to let the packet pass, 0 to drop it. */
+static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state, casa_u32 tcp_state, casa_u8 hook,
+                                    const struct casa_config *config) {
+  if (!config)
+    return 0;
+  casa_u32 subject = casa_refresh_subject(skb, state, config);
+  if (!subject)
+    return 1;
+  casa_u32 flags = casa_subject_flags(subject, config->gen);
+  if (!casa_is_enforced(flags))
+    return 1;
+  /* What a listener sends is the kernel's answer to a SYN that was let in. */
+  if (tcp_state == CASA_TCP_LISTEN && hook == CASA_EGRESS)
+    return 1;
+  struct casa_packet p;
+  casa_parse_packet(skb, hook, &p);
+  /* The ACK that ends a handshake carries no data to the listener; the accepted socket is judged at its first packet. */
+  if (tcp_state == CASA_TCP_LISTEN && !p.error && (p.tcp_flags & (CASA_TCP_SYN | CASA_TCP_ACK)) != CASA_TCP_SYN)
+    return 1;
+
+  casa_u64 cookie = bpf_get_socket_cookie(skb);
+  struct casa_sk note = {};
+  if (state)
+    note = *state;
+  note.subject = subject;
+  int decided_at_connect = note.gen == config->gen && !note.cookie && note.verdict && !p.error &&
+                           casa_same_address(note.remote, p.remote) && note.remote_port == p.remote_port;
+  casa_u8 old_verdict = note.verdict, old_reason = note.reason;
+  casa_u32 known = note.cookie ? note.peer : CASA_ID_NONE;
+  casa_note_packet(&note, &p);
+  if (!decided_at_connect) {
+    if (tcp_state == CASA_TCP_LISTEN)
+      note.direction = CASA_INGRESS;
+    else if (note.created)
+      note.direction = note.created == cookie ? CASA_EGRESS : CASA_INGRESS;
+    else if (!note.cookie)
+      note.direction = p.error ? hook : casa_direction_of_old_socket(skb, &p);
+    casa_judge(skb, &p, flags, known, config, &note);
+  }
+  if (note.verdict == CASA_DENIED) {
+    note.gen = 0;
+    casa_emit_denial(&note, IPPROTO_TCP, tcp_state == CASA_TCP_LISTEN ? 0 : CASA_EVENT_ESTABLISHED);
+    if (state && tcp_state != CASA_TCP_LISTEN)
+      *state = note;
+    return 0;
+  }
+  if (tcp_state == CASA_TCP_LISTEN)
+    return 1;
+  /* Nobody listens: the kernel refuses by itself, and the next packet, if any, is judged anew. */
+  if (note.peer == CASA_ID_NOBODY)
+    return 1;
+  if (!(note.flags & CASA_SK_STARTED) || note.verdict != old_verdict || note.reason != old_reason)
+    casa_start_flow(&note, cookie, IPPROTO_TCP);
+  if (hook == CASA_EGRESS) {
+    note.tx_bytes += skb->len;
+    note.tx_packets++;
+  } else {
+    note.rx_bytes += skb->len;
+    note.rx_packets++;
+  }
+  if (state)
+    *state = note;
+  return 1;
+}
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Packets of UDP sockets. A socket can talk to many, so the verdict belongs to (socket, remote end), in casa_udp. A reply
+ * passes because its conversation is there, with the direction of its first packet.
+ */
+#ifndef CASA_BPF_UDP_H
+#define CASA_BPF_UDP_H
+
+#include "tcp.h"
+
+static __always_inline void casa_make_udp_key(struct casa_udp_key *key, casa_u64 cookie, const casa_u8 *remote,
+                                              casa_u16 remote_port) {
+  __builtin_memset(key, 0, sizeof(*key));
+  key->cookie = cookie;
+  __builtin_memcpy(key->remote, remote, 16);
+  key->remote_port = remote_port;
+}
+
+static __always_inline void casa_account(struct casa_sk *s, casa_u8 hook, casa_u32 bytes) {
+  if (hook == CASA_EGRESS) {
+    s->tx_bytes += bytes;
+    s->tx_packets++;
+  } else {
+    s->rx_bytes += bytes;
+    s->rx_packets++;
+  }
+}
+
+static __noinline int casa_udp_slow(struct __sk_buff *skb, struct casa_sk *state, casa_u8 hook,
+                                    const struct casa_config *config) {
+  if (!config)
+    return 0;
+  casa_u32 subject = casa_refresh_subject(skb, state, config);
+  if (!subject)
+    return 1;
+  casa_u32 flags = casa_subject_flags(subject, config->gen);
+  if (!casa_is_enforced(flags))
+    return 1;
+  struct casa_packet p;
+  casa_parse_packet(skb, hook, &p);
+  struct casa_udp_key key;
+  casa_make_udp_key(&key, bpf_get_socket_cookie(skb), p.remote, p.remote_port);
+  struct casa_sk *known = p.error ? 0 : bpf_map_lookup_elem(&casa_udp, &key);
+  if (known && known->gen == config->gen) {
+    casa_account(known, hook, skb->len);
+    return 1;
+  }
+  struct casa_sk note = {};
+  if (known)
+    note = *known;
+  else if (state) {
+    note.pid = state->pid;
+    __builtin_memcpy(note.comm, state->comm, CASA_COMM_LEN);
+  }
+  casa_u8 old_verdict = note.verdict, old_reason = note.reason;
+  note.subject = subject;
+  casa_note_packet(&note, &p);
+  if (!known)
+    note.direction = hook;
+  casa_judge(skb, &p, flags, note.peer, config, &note);
+  if (note.verdict == CASA_DENIED) {
+    if (known)
+      bpf_map_delete_elem(&casa_udp, &key);
+    casa_emit_denial(&note, p.error == CASA_REASON_PROTOCOL_NOT_ALLOWED ? p.protocol : IPPROTO_UDP, 0);
+    return 0;
+  }
+  if (note.peer == CASA_ID_NOBODY)
+    return 1;
+  if (!(note.flags & CASA_SK_STARTED) || note.verdict != old_verdict || note.reason != old_reason)
+    casa_start_flow(&note, key.cookie, IPPROTO_UDP);
+  casa_account(&note, hook, skb->len);
+  if (bpf_map_update_elem(&casa_udp, &key, &note, BPF_ANY))
+    casa_count(CASA_STAT_FAIL_UDP_INSERT);
+  if (state)
+    state->flags |= CASA_SK_STARTED;
+  return 1;
+}
+
+#endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Keys and values of the maps that hold a compiled generation.
+ *
+ * Generations. casa_config.gen is the generation in force. Every value carries two payloads: `cur` counts from
+ * generation `since` on, `prev` before it. A reader under generation g takes  g >= since ? cur : prev . So the daemon
+ * writes the next generation's entries beside the present one's (since = g + 1, prev = what is in force), then one store
+ * to casa_config.gen switches all maps at once, and only what became absent is deleted afterwards. A payload of zero
+ * means "no entry".
+ *
+ * Byte order: identities and ports are host order; addresses are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d.
+ */
+#ifndef CASA_ABI_POLICY_H
+#define CASA_ABI_POLICY_H
+
+#include "limits.h"
+#include "types.h"
+
+/*
+ * casa_config: array, one entry, mapped into the daemon, so that the switch of generations is one store. Read on every
+ * packet; reader_idle is cleared by whoever wakes the reader.
+ */
+struct casa_config {
+  casa_u32 gen;             /* generation in force; 0 = none yet: nothing is managed */
+  casa_u32 reader_idle;     /* 1: the daemon sleeps on the ring without a timer; wake it */
+  casa_u32 level_min;       /* declared cgroups lie at these levels below the cgroup2 mount */
+  casa_u32 level_max;
+  casa_u64 pad;
+  casa_u64 host_netns_cookie; /* of the daemon's network namespace; 0 = not known */
+};
+CASA_ASSERT_SIZE(struct casa_config, 32);
+
+/* A versioned 32-bit payload. */
+struct casa_versioned {
+  casa_u32 since;
+  casa_u32 cur;
+  casa_u32 prev;
+};
+CASA_ASSERT_SIZE(struct casa_versioned, 12);
+
+/*
+ * casa_cgroup: hash. Key: cgroup id (u64). Payload: subject identity of the workload whose cgroup it is.
+ * A socket belongs to the workload found first from the root downwards, so a cgroup that an agent makes below its own
+ * stays its own. CASA_CGROUP_SLICE marks a MAS slice: the search goes on below it, and what is no declared workload there
+ * has the slice's own subject (CASA_SUBJECT_UNDECLARED). Written by the daemon, and by the cgroup_mkdir program from
+ * casa_cgpath.
+ */
+#define CASA_CGROUP_SLICE 0x80000000u
+
+/*
+ * casa_cgpath: hash. Key: path of a declared cgroup, as the kernel names it (from the cgroup2 mount, leading slash),
+ * padded with zeros. A template unit `name@*.service` is declared as ".../name@". Payload: subject identity.
+ */
+struct casa_cgpath_key {
+  char path[CASA_CGROUP_PATH_MAX];
+};
+CASA_ASSERT_SIZE(struct casa_cgpath_key, 256);
+
+/*
+ * casa_subject: hash. Key: subject identity (u32). Payload: CASA_SUBJECT_* flags. No entry: not managed.
+ */
+#define CASA_SUBJECT_MANAGED 1    /* always set */
+#define CASA_SUBJECT_AUDIT 2      /* pass what would be denied, as verdict AUDIT */
+#define CASA_SUBJECT_EXEMPT 4     /* enforcement: disabled */
+#define CASA_SUBJECT_NO_POLICY 8  /* in a MAS namespace, no policy names it */
+#define CASA_SUBJECT_INVALID 16   /* its policy does not validate: deny all */
+#define CASA_SUBJECT_UNDECLARED 32 /* a cgroup of a MAS slice that is no declared workload */
+
+/*
+ * casa_policy: hash. What a subject may do. Looked up in this order, first hit decides, none denies:
+ *   1. (subject, peer, direction, protocol, port)   the rule for that port
+ *   2. (subject, peer, direction, protocol, 0)      a rule for any port
+ * port: the destination's port (ingress: the subject's own). (subject, peer, direction, 0, 0) is a mark for the reason of
+ * a denial only: the peer is named by some rule. Payload: bits 0-7 enum casa_reason (an allow reason; CASA_REASON_NONE for
+ * the mark), bits 8-31 rule number (index into the daemon's rule table, starting at 1).
+ */
+struct casa_policy_key {
+  casa_u32 subject;
+  casa_u32 peer;
+  casa_u16 port;
+  casa_u8 protocol;
+  casa_u8 direction; /* enum casa_direction */
+};
+CASA_ASSERT_SIZE(struct casa_policy_key, 12);
+#define CASA_POLICY_PAYLOAD(reason, rule) (((casa_u32)(rule) << 8) | (reason))
+#define CASA_MAX_RULES ((1u << 24) - 1)
+
+/*
+ * casa_addr: hash, exact addresses. Asked before casa_lpm, for peers that are not sockets of this host.
+ * Payload: identity.
+ */
+struct casa_addr_key {
+  casa_u8 address[16];
+};
+CASA_ASSERT_SIZE(struct casa_addr_key, 16);
+
+/*
+ * casa_lpm: LPM trie, CIDRs that policies name. prefix_bits counts in the 128-bit form (an IPv4 /8 is 104). Payload:
+ * identity. No match: CASA_ID_WORLD.
+ */
+struct casa_lpm_key {
+  casa_u32 prefix_bits;
+  casa_u8 address[16];
+};
+CASA_ASSERT_SIZE(struct casa_lpm_key, 20);
+
+/*
+ * casa_sk: socket storage, cloned from a listener to the connections it accepts. Kernel-written; the daemon reads it
+ * through the sweep only.
+ */
+struct casa_sk {
+  casa_u64 cookie;     /* of the socket that `verdict` is about; 0 = no verdict yet */
+  casa_u64 created;    /* cookie of the socket at socket(); a clone's own differs: it was accepted, direction is ingress */
+  casa_u64 start_ns;
+  casa_u64 tx_bytes, rx_bytes;
+  casa_u32 tx_packets, rx_packets;
+  casa_u32 gen;        /* generation of `verdict`; 0 = none */
+  casa_u32 subject_gen; /* generation of `subject`; 0 = never looked up */
+  casa_u32 subject;    /* last subject found; CASA_ID_NONE = not managed */
+  casa_u32 peer;
+  casa_u32 rule;
+  casa_u32 pid;        /* who made the socket, or last called connect()/sendto() on it */
+  casa_u32 peer_pid;
+  casa_u32 denied_second; /* when the daemon was last asked to end this connection */
+  casa_u8 verdict;     /* enum casa_verdict */
+  casa_u8 reason;
+  casa_u8 direction;
+  casa_u8 flags;       /* CASA_SK_* */
+  casa_u16 local_port;
+  casa_u16 remote_port;
+  casa_u8 local[16];
+  casa_u8 remote[16];
+  char comm[CASA_COMM_LEN];
+  char peer_comm[CASA_COMM_LEN];
+};
+CASA_ASSERT_SIZE(struct casa_sk, 152);
+#define CASA_SK_STARTED 1   /* FLOW_START was sent for the present cookie */
+#define CASA_SK_SAME_HOST 2 /* the peer was found by its socket, no address was asked */
+
+/*
+ * casa_udp: LRU hash, conversations of managed UDP sockets, one per remote end. A reply is allowed because its
+ * conversation is here.
+ */
+struct casa_udp_key { /* value: struct casa_sk */
+  casa_u64 cookie;
+  casa_u8 remote[16];
+  casa_u16 remote_port;
+  casa_u16 pad;
+  casa_u32 pad2;
+};
+CASA_ASSERT_SIZE(struct casa_udp_key, 32);
+
+/*
+ * casa_denial: LRU hash, denials being added up: one event per key and second.
+ */
+struct casa_denial {
+  casa_u32 second; /* CLOCK_MONOTONIC seconds of the last event of this key */
+  casa_u32 total;  /* attempts since the entry was made; the daemon tells news by the difference */
+};
+CASA_ASSERT_SIZE(struct casa_denial, 8);
+
+struct casa_denial_key {
+  casa_u32 subject;
+  casa_u32 peer;
+  casa_u16 port;
+  casa_u8 protocol;
+  casa_u8 direction;
+  casa_u8 reason;
+  casa_u8 pad[3];
+};
+CASA_ASSERT_SIZE(struct casa_denial_key, 16);
+
+#endif

@@ -1,0 +1,35 @@
+// Gives out the numbers that the kernel's maps speak: one for each workload, service, prefix and policy. A number is the
+// hash of its name where that is free, so it stays the same on every node and after every restart; collisions go to the
+// next free number and are remembered in a file, for sockets that outlive the daemon still carry the old numbers.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "base/error.h"
+
+namespace casa::identity {
+
+enum class NameKind : std::uint8_t { kWorkload, kUndeclared, kService, kPrefix, kPolicy };
+
+class Allocator {
+ public:
+  // Identities: CASA_ID_FIRST up to 2^31 - 1 (the top bit is CASA_CGROUP_SLICE); policies: 1 up to 2^24 - 1.
+  std::uint32_t number_of(NameKind kind, std::string_view ns, std::string_view name);
+
+  // `path`: one line a number; absent is empty. A line that cannot be read is an error: guessing could merge two names.
+  Status load(const std::string& path);
+  // Writes beside and renames; does nothing when no number was given out since.
+  Status save(const std::string& path);
+  [[nodiscard]] std::size_t size() const { return numbers_.size(); }
+
+ private:
+  std::unordered_map<std::string, std::uint32_t> numbers_;      // "kind\tns\tname"
+  std::unordered_map<std::uint32_t, std::string> identities_;   // in use
+  std::unordered_map<std::uint32_t, std::string> policies_;
+  bool dirty_ = false;
+};
+
+}  // namespace casa::identity

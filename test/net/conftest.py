@@ -1,0 +1,58 @@
+"""Fixtures of the integration tests: root, a private network namespace for the whole run, worlds. Nothing here may touch
+the machine's own network, or a cgroup or pin that the run did not make."""
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from harness.world import World, binary  # noqa: E402
+import lab  # noqa: E402
+
+
+def why_not():
+    if os.geteuid() != 0:
+        return "needs root: cgroups, network namespaces and BPF"
+    if not Path("/sys/fs/bpf").is_mount():
+        return "no bpffs at /sys/fs/bpf"
+    try:
+        lab.find_cgroup2()
+    except lab.LabError as e:
+        return str(e)
+    return None
+
+
+def pytest_collection_modifyitems(items):
+    reason = why_not()
+    if reason:
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def outside():
+    """The run's own network: this process moves into a new namespace, the "outside" is a second one behind a veth pair."""
+    there = lab.enter_private_network()
+    yield there
+    there.close()
+
+
+def make_world(outside, enforced=True, **options):
+    if enforced and not binary().exists():
+        pytest.fail(f"{binary()} does not exist: build it, or name it in CASAD", pytrace=False)
+    return World(outside, enforced, **options)
+
+
+@pytest.fixture
+def new_world(outside):
+    """A function that makes worlds; they go when the test ends."""
+    worlds = []
+
+    def make(**options):
+        worlds.append(make_world(outside, **options))
+        return worlds[-1]
+
+    yield make
+    for w in worlds:
+        w.close()
