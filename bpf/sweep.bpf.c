@@ -72,7 +72,6 @@ int casa_sweep(struct casa_sweep_ctx *ctx) {
       .pid = s.pid,
       .peer_pid = s.peer_pid,
       .count = 1,
-      .netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum),
       .local_port = s.local_port,
       .remote_port = s.remote_port,
       .verdict = s.verdict,

@@ -1,11 +1,11 @@
-// Owns one generated BPF skeleton. Traits name the generated functions: open, load, destroy.
+// Owns one generated BPF skeleton. T is the generated struct; its static members open, load and destroy do the work.
 #pragma once
 
 #include <utility>
 
 namespace casa {
 
-template <typename T, void (*Destroy)(T*)>
+template <typename T>
 class Skeleton {
  public:
   Skeleton() = default;
@@ -16,7 +16,7 @@ class Skeleton {
     return *this;
   }
   ~Skeleton() {
-    if (skeleton_ != nullptr) Destroy(skeleton_);
+    if (skeleton_ != nullptr) T::destroy(skeleton_);
   }
   T* get() const { return skeleton_; }
   T* operator->() const { return skeleton_; }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building, testing and the demo need, from Debian 12 packages only (the backports suite included).
-# Usage: tools/install-deps.sh [build|test]     build: enough for `make` and `make demo`; test (default): everything.
+# Usage: tools/install-deps.sh [build|test|vm]  build: enough for `make` and `make demo`; test (default): and for `make test`,
+# `make lint`, `make bench`; vm: and for `make test-systemd` and `make test-kernels`.
 # Idempotent: asks apt for nothing when all is there. Needs root or sudo. The mirror is the one the machine's own apt
 # sources name, so that a site with its own mirror stays on it.
 set -euo pipefail
@@ -12,11 +13,12 @@ build_packages=(
   libelf-dev zlib1g-dev libzstd-dev libssl-dev libyaml-dev libfmt-dev libspdlog-dev libcli11-dev
   linux-libc-dev iproute2 procps
 )
-backports_packages=(libbpf-dev bpftool meson catch2)
+declare -A backports_packages=([libbpf-dev]=1:1.4 [bpftool]=7.4 [meson]=1.3 [catch2]=3.0) # and the least version
 test_packages=(
   python3-pytest curl clang-format-19 clang-tidy-19 libclang-rt-19-dev iputils-ping util-linux openssl socat
-  python3-yaml systemd systemd-container
+  python3-yaml systemd
 )
+vm_packages=(systemd-container debootstrap qemu-system-x86 busybox-static cpio kmod xz-utils)
 
 if [ "$(id -u)" -eq 0 ]; then as_root=(); else as_root=(sudo); fi
 apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@"; }
@@ -31,15 +33,19 @@ if [ "${VERSION_CODENAME:-}" != bookworm ]; then
 fi
 
 packages=("${build_packages[@]}")
-[ "$what" = test ] && packages+=("${test_packages[@]}")
+case $what in
+  build) ;;
+  test) packages+=("${test_packages[@]}") ;;
+  vm) packages+=("${test_packages[@]}" "${vm_packages[@]}") ;;
+  *) echo "usage: tools/install-deps.sh [build|test|vm]" >&2; exit 2 ;;
+esac
 missing=()
 for p in "${packages[@]}"; do installed "$p" || missing+=("$p"); done
 
 missing_backports=()
-version_at_least libbpf-dev 1:1.4 || missing_backports+=(libbpf-dev)
-version_at_least bpftool 7.4 || missing_backports+=(bpftool)
-version_at_least meson 1.3 || missing_backports+=(meson)
-version_at_least catch2 3.0 || missing_backports+=(catch2)
+for p in "${!backports_packages[@]}"; do
+  version_at_least "$p" "${backports_packages[$p]}" || missing_backports+=("$p")
+done
 
 # Two pieces live in a private cache, read by meson.build:
 #  - Boost 1.81 headers, where Debian's default 1.74 headers are installed (the two packages exclude one another and
@@ -61,6 +67,7 @@ fi
 sources=/etc/apt/sources.list.d/casad.sources
 if [ ! -e $sources ] && { [ ${#missing_backports[@]} -gt 0 ] || [ $need_simdjson = yes ]; }; then
   apt update || true
+  # shellcheck disable=SC2016 # apt's own placeholders
   mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(ORIGIN)' 'Identifier: Packages' | awk '$2=="bookworm" && $3=="Debian" {print $1; exit}')
   if [ -z "$mirror" ]; then echo "install-deps: no Debian bookworm source in /etc/apt; add one first" >&2; exit 1; fi
   echo "install-deps: adding $mirror bookworm-backports and sources ($sources)"

@@ -40,25 +40,8 @@ struct cgroup {
   struct cgroup_root *root;
 };
 
-struct ns_common {
-  unsigned int inum;
-};
-
-struct net {
-  struct ns_common ns;
-};
-
-typedef struct {
-  struct net *net;
-} possible_net_t;
-
-struct sock_common {
-  possible_net_t skc_net;
-};
-
 /* sk_protocol was a bit-field before 5.6; all kernels in reach have a u16. */
 struct sock {
-  struct sock_common __sk_common;
   __u16 sk_protocol;
 };
 

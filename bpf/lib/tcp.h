@@ -143,7 +143,10 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
   }
   if (note.verdict == CASA_DENIED) {
     note.gen = 0;
-    casa_emit_denial(&note, IPPROTO_TCP, tcp_state == CASA_TCP_LISTEN ? 0 : CASA_EVENT_ESTABLISHED);
+    casa_u8 flags_out = tcp_state != CASA_TCP_LISTEN             ? CASA_EVENT_ESTABLISHED
+                        : (note.flags & CASA_SK_SAME_HOST) ? CASA_EVENT_PEER_WAITS
+                                                           : 0;
+    casa_emit_denial(&note, IPPROTO_TCP, flags_out);
     if (state && tcp_state != CASA_TCP_LISTEN)
       *state = note;
     return 0;

@@ -23,6 +23,8 @@ NODE4, NODE6 = "192.0.2.1", "2001:db8:1::1"
 GATEWAY4, GATEWAY6 = "192.0.2.2", "2001:db8:1::2"
 OUTSIDE4, OUTSIDE6 = "203.0.113.10", "2001:db8:2::10"
 PARTNER4, PARTNER6 = "198.51.100.10", "2001:db8:3::10"
+# Fixed, so that the neighbours can be told: the link is to work from its first packet.
+NODE_MAC, GATEWAY_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 
 class LabError(RuntimeError):
@@ -46,6 +48,14 @@ def find_cgroup2():
     raise LabError("no writable cgroup2 mount in /proc/self/mountinfo")
 
 
+def find_binary(checkout):
+    """$CASAD, or what the build of this checkout made (stripped, or as meson links it)."""
+    if "CASAD" in os.environ:
+        return Path(os.environ["CASAD"])
+    build = Path(checkout) / "build"
+    return next((p for p in (build / "casad", build / "src" / "casad") if p.exists()), build / "casad")
+
+
 class Cgroup:
     """One directory below the cgroup2 mount."""
 
@@ -65,6 +75,7 @@ class Cgroup:
     def popen(self, argv, outside=None, **kwargs):
         """Starts argv inside this cgroup; the shell moves itself, then becomes argv. outside: in that namespace."""
         enter = ["sh", "-c", 'echo 0 >"$0"/cgroup.procs && exec "$@"', str(self.path)]
+        kwargs.setdefault("start_new_session", True)  # a Ctrl-C is for the one who started us all
         return subprocess.Popen([*enter, *(outside.enter() if outside else []), *map(str, argv)], **kwargs)
 
     def kill(self):
@@ -103,7 +114,7 @@ class Outside:
     """A network namespace behind a veth pair that stands for the rest of the world; nothing is behind it."""
 
     def __init__(self):
-        self.holder = subprocess.Popen(["unshare", "--net", "sleep", "86400"])
+        self.holder = subprocess.Popen(["unshare", "--net", "sleep", "86400"], start_new_session=True)
         own = os.readlink("/proc/self/ns/net")
         until = time.monotonic() + 5
         while os.readlink(f"/proc/{self.holder.pid}/ns/net") == own:
@@ -115,7 +126,7 @@ class Outside:
         return ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net"]
 
     def popen(self, argv, **kwargs):
-        return subprocess.Popen([*self.enter(), *map(str, argv)], **kwargs)
+        return subprocess.Popen([*self.enter(), *map(str, argv)], start_new_session=True, **kwargs)
 
     def close(self):
         self.holder.kill()
@@ -136,7 +147,9 @@ def enter_private_network():
             ip link set lo up
             ip addr add {NODE4}/24 dev out0
             ip -6 addr add {NODE6}/64 dev out0 nodad
-            ip link set out0 up
+            ip link set out0 address {NODE_MAC} up
+            ip neigh add {GATEWAY4} lladdr {GATEWAY_MAC} dev out0 nud permanent
+            ip neigh add {GATEWAY6} lladdr {GATEWAY_MAC} dev out0 nud permanent
             ip route add default via {GATEWAY4}
             ip -6 route add default via {GATEWAY6}"""
         there = f"""
@@ -144,7 +157,9 @@ def enter_private_network():
             ip link set lo up
             ip addr add {GATEWAY4}/24 dev far0
             ip -6 addr add {GATEWAY6}/64 dev far0 nodad
-            ip link set far0 up
+            ip link set far0 address {GATEWAY_MAC} up
+            ip neigh add {NODE4} lladdr {NODE_MAC} dev far0 nud permanent
+            ip neigh add {NODE6} lladdr {NODE_MAC} dev far0 nud permanent
             for a in {OUTSIDE4} {PARTNER4}; do ip addr add $a/32 dev lo; done
             for a in {OUTSIDE6} {PARTNER6}; do ip -6 addr add $a/128 dev lo; done"""
         run(*outside.enter(), "sh", "-ec", there)
@@ -205,7 +220,7 @@ class Casad:
         self.policy_dir = Path(policy_dir or self.work / "policies.d")
         self.config, self.arguments = config, tuple(arguments)
         self.log_path = self.work / "casad.log"
-        self.process = None
+        self.process, self.was_started = None, False
         self.api = Api(self.api_socket)
         for path in (self.policy_dir, self.work / "state", self.bpffs, self.api_socket.parent):
             path.mkdir(parents=True, exist_ok=True)
@@ -223,8 +238,9 @@ class Casad:
             return "(no log)"
 
     def start(self, timeout=15.0, wait=True):
+        self.was_started = True
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         if wait:
             self.wait_ready(timeout)
 
@@ -260,14 +276,18 @@ class Casad:
 
     def close(self):
         """Ends the daemon and enforcement, removes what both left."""
-        if self.process:
-            self.kill9()
-        if self.bpffs.exists():
-            done = self.detach()
-            shutil.rmtree(self.bpffs, ignore_errors=True)  # the last resort: a pin removed is a link ended
-            if done.returncode != 0:
-                raise LabError(f"casad detach: exit {done.returncode}: {done.stdout}")
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(3)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        done = self.detach() if self.was_started else None
+        shutil.rmtree(self.bpffs, ignore_errors=True)  # the last resort: a pin removed is a link ended
         self.api_socket.unlink(missing_ok=True)
+        if done and done.returncode != 0:
+            raise LabError(f"casad detach: exit {done.returncode}: {done.stdout}")
 
 
 def write_file(path, text):

@@ -16,6 +16,7 @@ import resource
 import socket
 import struct
 import sys
+import threading
 import time
 
 IPPROTO_SCTP, IPPROTO_UDPLITE, IPPROTO_MPTCP = 132, 136, 262
@@ -106,9 +107,16 @@ def sctp(a):
 
 
 def fastopen(a):
-    with open_socket(family_of(a.to[0]), socket.SOCK_STREAM, timeout=a.timeout) as s:
-        step("sendto", s.sendto, b"ping\n", MSG_FASTOPEN, a.to)
-        return step("recv", s.recv, 4096).decode("latin1")
+    """The SYN carries data: sendto() connects. Needs a blocking socket, so the kernel keeps the time."""
+    with open_socket(family_of(a.to[0]), socket.SOCK_STREAM, timeout=None) as s:
+        limit = struct.pack("@ll", int(a.timeout), int(a.timeout % 1 * 1e6))
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            s.setsockopt(socket.SOL_SOCKET, option, limit)
+        try:
+            step("sendto", s.sendto, b"ping\n", MSG_FASTOPEN, a.to)
+            return step("recv", s.recv, 4096).decode("latin1")
+        except Failed as e:
+            raise Failed(e.stage, "timeout" if e.error in ("EINPROGRESS", "EAGAIN") else e.error) from None
 
 
 def mapped(a):
@@ -126,8 +134,11 @@ def mapped_udp(a):
 
 def udp(a):
     with open_socket(family_of(a.to[0]), socket.SOCK_DGRAM, timeout=a.timeout) as s:
-        step("sendto", s.sendto, b"ping\n", a.to)
-        return step("recv", s.recvfrom, 4096)[0].decode("latin1")
+        step("sendto", s.sendto, b"p" * a.size, a.to)
+        data = step("recv", s.recvfrom, 65536)[0]
+        if len(data) != a.size:
+            raise Failed("recv", "damaged")
+        return len(data)
 
 
 def udp_connected(a):
@@ -293,6 +304,38 @@ def child_cgroup(a):
     raise error
 
 
+def source_route_udp(a):
+    """One datagram to --also whose control message asks for a loose source route through --to."""
+    with open_socket(socket.AF_INET, socket.SOCK_DGRAM, timeout=a.timeout) as s:
+        options = [(socket.IPPROTO_IP, socket.IP_RETOPTS, source_route(a.to[0]))]
+        step("sendmsg", s.sendmsg, [b"ping\n"], options, 0, a.also)
+
+
+def extension_header(a):
+    """UDP over IPv6 with a destination-options header before it."""
+    with open_socket(socket.AF_INET6, socket.SOCK_DGRAM, timeout=a.timeout) as s:
+        padding = b"\0\0\x01\x04\0\0\0\0"
+        step("setsockopt", s.setsockopt, socket.IPPROTO_IPV6, socket.IPV6_DSTOPTS, padding)
+        step("sendto", s.sendto, b"ping\n", a.to)
+        return step("recv", s.recvfrom, 4096)[0].decode("latin1")
+
+
+def bulk(a):
+    """--size bytes there and back over TCP."""
+    with open_socket(family_of(a.to[0]), socket.SOCK_STREAM, timeout=a.timeout) as s:
+        step("connect", s.connect, a.to)
+        sender = threading.Thread(target=s.sendall, args=(b"x" * a.size,), daemon=True)
+        sender.start()
+        left = a.size
+        while left > 0:
+            data = step("recv", s.recv, 1 << 20)
+            if not data:
+                raise Failed("recv", "closed")
+            left -= len(data)
+        sender.join(a.timeout)
+        return a.size
+
+
 def listen(a):
     """Waits for one caller on --to and answers it."""
     with open_socket(family_of(a.to[0]), socket.SOCK_STREAM, timeout=a.timeout) as s:
@@ -305,6 +348,29 @@ def listen(a):
             caller.settimeout(a.timeout)
             step("send", caller.sendall, step("recv", caller.recv, 4096))
         return list(who[:2])
+
+
+def hold(a):
+    """Connects and then only listens; "through" while the connection lives for --timeout seconds."""
+    with open_socket(family_of(a.to[0]), socket.SOCK_STREAM, timeout=a.timeout) as s:
+        step("connect", s.connect, a.to)
+        print(json.dumps({"connected": list(s.getsockname()[:2])}), flush=True)
+        try:
+            if not step("recv", s.recv, 1):
+                raise Failed("recv", "closed")
+        except Failed as e:
+            if e.error != "timeout":
+                raise
+        return "still connected"
+
+
+def old_raw(a):
+    """Opens a raw socket at once, uses it when a line comes on stdin."""
+    with open_socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP, a.timeout) as s:
+        print(json.dumps({"opened": True}), flush=True)
+        sys.stdin.readline()
+        step("sendto", s.sendto, icmp_echo_request(False), (a.to[0], 0))
+        return await_echo_reply(s, False, True, a.timeout)
 
 
 def storm(a):
@@ -371,7 +437,9 @@ def many_fds(a):
 
 ATTEMPTS = {f.__name__.replace("_", "-"): f for f in (
     tcp, mptcp, sctp, fastopen, mapped, mapped_udp, udp, udp_connected, udp_elsewhere, udp_alternate, udplite, reconnect,
-    raw_icmp, ping, raw_tcp, raw_ip, source_route_before, source_route_after, child_cgroup, listen, storm, many_fds)}
+    raw_icmp, ping, raw_tcp, raw_ip, source_route_before, source_route_after,
+    source_route_udp, extension_header, bulk, child_cgroup, listen, hold,
+    old_raw, storm, many_fds)}
 
 
 def run(attempt, a):
@@ -391,7 +459,7 @@ def set_comm(name):
 
 
 def arguments(**given):
-    a = argparse.Namespace(to=None, also=None, source=None, cgroup=None, count=10, timeout=2.0, exec=False)
+    a = argparse.Namespace(to=None, also=None, source=None, cgroup=None, count=10, size=5, timeout=2.0, exec=False)
     for key, value in given.items():
         setattr(a, key, parse_endpoint(value) if key in ("to", "also") and isinstance(value, str) else value)
     return a
@@ -405,6 +473,7 @@ def main():
     parser.add_argument("--source", help="address to write into hand-made packets")
     parser.add_argument("--cgroup", help="directory of the own cgroup")
     parser.add_argument("--count", type=int, default=10)
+    parser.add_argument("--size", type=int, default=5)
     parser.add_argument("--timeout", type=float, default=2.0)
     parser.add_argument("--exec", action="store_true")
     parser.add_argument("--comm", default="probe", help="process name to take")

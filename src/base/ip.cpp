@@ -79,6 +79,10 @@ std::string to_string(const IpAddress& ip) {
   return buffer;
 }
 
+std::string with_port(const IpAddress& ip, std::uint16_t port) {
+  return ip.is_v4() ? fmt::format("{}:{}", to_string(ip), port) : fmt::format("[{}]:{}", to_string(ip), port);
+}
+
 std::string to_string(const IpPrefix& prefix) {
   unsigned length = prefix.address.is_v4() && prefix.length >= 96 ? prefix.length - 96u : prefix.length;
   return fmt::format("{}/{}", to_string(prefix.address), length);

@@ -33,6 +33,7 @@ std::optional<IpAddress> parse_ip(std::string_view text);
 std::optional<IpPrefix> parse_prefix(std::string_view text);
 IpAddress make_ip(const void* sixteen_bytes);
 std::string to_string(const IpAddress& ip);      // IPv4 in dotted form
+std::string with_port(const IpAddress& ip, std::uint16_t port);  // 10.0.0.1:80, [fd00::1]:80
 std::string to_string(const IpPrefix& prefix);   // IPv4 lengths as usual (/8, not /104)
 
 }  // namespace casa

@@ -65,7 +65,8 @@ Result<CgroupMount> find_cgroup_mount(const std::string& wanted_root) {
     }
   }
   if (best.mount_point.empty())
-    return fail(ErrorCode::kUnsupported, wanted.empty() ? "no cgroup2 file system is mounted (see /proc/self/mountinfo)" : "{} is in no cgroup2 file system", wanted);
+    return wanted.empty() ? fail(ErrorCode::kUnsupported, "no cgroup2 file system is mounted (see /proc/self/mountinfo)")
+                          : fail(ErrorCode::kInvalidArgument, "{} is in no cgroup2 file system", wanted);
   best.root = wanted.empty() ? best.mount_point : wanted;
   if (mounted_root != "/") best.kernel_root = mounted_root;
   best.kernel_root += best.root.substr(best.mount_point.size());

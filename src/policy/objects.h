@@ -102,8 +102,8 @@ struct MasApp {
   std::string name;
   AppType type{};
   std::string kubernetes_workload_name;
-  std::string service;          // host part of baseUrl
-  std::uint16_t port = 0;       // of baseUrl; 80 or 443 by scheme when it is not written
+  std::string service;     // host part of baseUrl
+  std::uint16_t port = 0;  // of baseUrl; 80 or 443 by scheme when it is not written
   Location where;
 };
 

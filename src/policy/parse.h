@@ -25,11 +25,15 @@ struct InvalidPolicy {
 };
 
 struct ParseResult {
-  std::vector<Object> objects;              // the valid ones, in file order
-  std::vector<InvalidPolicy> invalid;       // CASAPolicies with errors
-  std::vector<Diagnostic> diagnostics;      // sorted by line, column
-  bool syntax_ok = true;                    // false: the text itself is broken (half-written), nothing in it can be trusted
-  [[nodiscard]] bool ok() const;            // no diagnostic of severity error
+  std::vector<Object> objects;          // the valid ones, in file order
+  std::vector<InvalidPolicy> invalid;   // CASAPolicies with errors
+  std::vector<Diagnostic> diagnostics;  // sorted by line, column
+  // What the last line of `diagnostics` stands for when there are more than kMaxDiagnostics.
+  std::size_t omitted_errors = 0, omitted_warnings = 0;
+  // False: the text itself is broken (half-written) or was not read to its end; nothing in it can be trusted. `objects` is
+  // empty then, and `invalid` names the policies that were seen before the break.
+  bool syntax_ok = true;
+  [[nodiscard]] bool ok() const;  // no diagnostic of severity error
 };
 
 // `file` is what diagnostics call the input.

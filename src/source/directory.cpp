@@ -1,5 +1,5 @@
-// Events to bursts, bursts to announcements. See directory.h. Three states: the directory is there; it is away (what was
-// announced stays); it came back and is given time to fill before it counts.
+// Events to bursts, bursts to announcements. See directory.h. Three states: the directory is there; it is away (what
+// was announced stays); it came back and is given time to fill before it counts.
 #include "source/directory.h"
 
 #include <sys/inotify.h>
@@ -11,12 +11,11 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <climits>
 #include <cstring>
 #include <filesystem>
 #include <map>
 #include <optional>
-#include <set>
+#include <utility>
 
 #include "source/directory_tree.h"
 #include "source/document_table.h"
@@ -43,7 +42,7 @@ struct Burst {
   bool everything = false;                  // walk all
   bool safety = false;                      // the periodic scan: files that nobody has closed for long count too
   bool deletes = false;
-  std::optional<Clock::time_point> first;   // none: nothing has happened
+  std::optional<Clock::time_point> first;  // none: nothing has happened
 };
 
 }  // namespace
@@ -51,9 +50,15 @@ struct Burst {
 class DirectorySource::Impl : public std::enable_shared_from_this<Impl> {
  public:
   Impl(boost::asio::io_context& io, const std::string& path, Handler& handler, const DirectoryOptions& options)
-      : io_(io), path_(absolute_path(path)), handler_(handler), options_(options),
+      : io_(io),
+        path_(absolute_path(path)),
+        handler_(handler),
+        options_(options),
         tree_(path_, options.max_depth, options.max_directories),
-        table_(handler, options.max_bytes, options.max_documents), inotify_(io), quiet_(io), periodic_(io) {}
+        table_(handler, options.max_bytes, options.max_documents),
+        inotify_(io),
+        quiet_(io),
+        periodic_(io) {}
 
   Status start();
   void stop();
@@ -97,7 +102,7 @@ class DirectorySource::Impl : public std::enable_shared_from_this<Impl> {
   boost::asio::steady_timer quiet_, periodic_;
 
   Burst burst_;
-  std::map<std::string, Clock::time_point> writing_;  // documents that somebody has open for writing, and their last write
+  std::map<std::string, Clock::time_point> writing_;  // documents open for writing, and their last write
   State state_ = State::kAway;
   DirectoryId settling_;
   std::optional<DirectoryId> applied_;  // the directory that the announced documents are from
@@ -177,9 +182,11 @@ void DirectorySource::Impl::on_event(const inotify_event& event, std::string_vie
   if (name.front() == '.') return;
   std::string relative = directory->empty() ? std::string(name) : fmt::format("{}/{}", *directory, name);
   bool entry_changed = (event.mask & (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE)) != 0;
-  if ((event.mask & (IN_DELETE | IN_MOVED_FROM)) != 0) burst_.deletes = true;
   bool is_directory = (event.mask & IN_ISDIR) != 0;
-  if (is_directory || (entry_changed && (tree_.contains(relative) || (!is_document_name(name) && tree_.is_followed(relative))))) {
+  if ((event.mask & (IN_DELETE | IN_MOVED_FROM)) != 0 && (is_directory || is_document_name(name)))
+    burst_.deletes = true;
+  if (is_directory ||
+      (entry_changed && (tree_.contains(relative) || (!is_document_name(name) && tree_.is_followed(relative))))) {
     burst_.directories.try_emplace(relative, false);
     touch();
   }
@@ -201,8 +208,10 @@ void DirectorySource::Impl::on_document_event(std::uint32_t mask, const std::str
   if ((mask & (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE)) != 0) {
     writing_.erase(origin);
     burst_.files[origin] = false;
+  } else if ((mask & IN_CREATE) != 0) {
+    burst_.files[origin] = true;
   } else {
-    burst_.files.try_emplace(origin, (mask & IN_CREATE) != 0);
+    burst_.files.try_emplace(origin, false);
   }
   touch();
 }
@@ -214,9 +223,10 @@ void DirectorySource::Impl::touch() {
 void DirectorySource::Impl::wait_for_quiet() {
   if (!burst_.first || stopped_) return;
   auto now = Clock::now();
-  auto until = state_ == State::kSettling
-                   ? std::min(now + options_.settle, settle_until_)
-                   : std::min(now + options_.quiet, *burst_.first + (burst_.deletes ? options_.longest_delete : options_.longest));
+  auto quiet = burst_.deletes ? options_.quiet_delete : options_.quiet;
+  auto longest = burst_.deletes ? options_.longest_delete : options_.longest;
+  auto until = std::min(now + quiet, *burst_.first + longest);
+  if (state_ == State::kSettling) until = std::min(now + options_.settle, settle_until_);
   quiet_.expires_at(until);
   quiet_.async_wait([self = shared_from_this()](boost::system::error_code ec) {
     // A wait that was over when it was set anew comes without an error.
@@ -226,8 +236,10 @@ void DirectorySource::Impl::wait_for_quiet() {
 
 void DirectorySource::Impl::wait_for_period() {
   if (stopped_) return;
-  if (state_ == State::kThere) periodic_.expires_at(next_safety_);
-  else periodic_.expires_after(options_.away);
+  if (state_ == State::kThere)
+    periodic_.expires_at(next_safety_);
+  else
+    periodic_.expires_after(options_.away);
   periodic_.async_wait([self = shared_from_this()](boost::system::error_code ec) {
     if (ec || self->stopped_ || self->periodic_.expiry() > Clock::now()) return;
     self->burst_.everything = true;
@@ -247,7 +259,8 @@ void DirectorySource::Impl::act() {
   if (top.error != 0) {
     missing_ = missing_ || absent;
     lose(absent ? fmt::format("policy directory {} is gone; the last state stays in force", path_)
-                : fmt::format("policy directory {} cannot be read ({}); the last state stays in force", path_, std::strerror(top.error)));
+                : fmt::format("policy directory {} cannot be read ({}); the last state stays in force", path_,
+                              std::strerror(top.error)));
   } else if (must_settle(top.id)) {
     settle(top.id);
   } else {
@@ -301,8 +314,10 @@ void DirectorySource::Impl::apply(DirectoryId id, Burst& burst) {
   Candidates candidates;
   bool holds_any = collect(burst, candidates) || tree_.problems().contains("");
   if (another && applied_ && !removed_ && !table_.empty() && !holds_any)
-    return lose(fmt::format("policy directory {} is empty and not the directory that it was (is it unmounted?); the last state "
-                            "stays in force", path_));
+    return lose(
+        fmt::format("policy directory {} is empty and not the directory that it was (is it unmounted?); the last state "
+                    "stays in force",
+                    path_));
   applied_ = id;
   missing_ = removed_ = false;
   state_ = State::kThere;
@@ -311,7 +326,8 @@ void DirectorySource::Impl::apply(DirectoryId id, Burst& burst) {
   report_health();
   if (burst.everything) {
     // At most one part in a hundred of the time goes into scans, however large the directory is.
-    next_safety_ = std::max<Clock::time_point>(started + options_.safety, Clock::now() + 100 * (Clock::now() - started));
+    next_safety_ =
+        std::max<Clock::time_point>(started + options_.safety, Clock::now() + 100 * (Clock::now() - started));
   }
   if ((news != 0 || !was_there) && !stopped_) {
     synced_once_ = true;
@@ -339,7 +355,8 @@ bool DirectorySource::Impl::collect_below(const std::string& directory, Why why,
   auto walk = tree_.walk(directory);
   for (const auto& origin : table_.below(directory)) {
     if (!walk.covers(origin)) continue;
-    // A listing can miss an entry that is renamed at that moment, so absence from it proves nothing where the directory is.
+    // A listing can miss an entry that is renamed at that moment, so absence from it proves nothing where the directory
+    // is.
     candidates.insert_or_assign(origin, tree_.contains(parent_of(origin)) ? std::optional(why) : std::nullopt);
   }
   for (const auto& origin : walk.documents) candidates.insert_or_assign(origin, why);
@@ -359,7 +376,8 @@ std::size_t DirectorySource::Impl::announce(const Burst& burst, const Candidates
 }
 
 // Somebody is writing the file: its end will be an event. Nobody may wait for that for ever (a writer that hangs, a
-// truncate() by name, which closes nothing), so a file left alone for as long as the safety scan's period counts as done.
+// truncate() by name, which closes nothing), so a file left alone for as long as the safety scan's period counts as
+// done.
 bool DirectorySource::Impl::held_back(const Burst& burst, const std::string& origin) {
   if (auto it = writing_.find(origin); it != writing_.end())
     return !(burst.safety && Clock::now() - it->second >= options_.safety);
@@ -375,19 +393,28 @@ void DirectorySource::Impl::report_health() {
   std::string problem = away_problem_;
   if (problem.empty() && !tree_.problems().empty()) {
     problem = tree_.problems().begin()->second;
-    if (auto more = tree_.problems().size() - 1; more != 0) problem += fmt::format(" (and {} more such problems)", more);
+    if (auto more = tree_.problems().size() - 1; more != 0)
+      problem += fmt::format(" (and {} more such problems)", more);
   }
   if (problem.empty() && table_.over_limit())
-    problem = fmt::format("policy directory {} holds more than {} documents; the others are not read", path_, options_.max_documents);
+    problem = fmt::format("policy directory {} holds more than {} documents; the others are not read", path_,
+                          options_.max_documents);
   if (problem == reported_ || stopped_) return;
   reported_ = problem;
   handler_.on_health(problem);
 }
 
-DirectorySource::DirectorySource(boost::asio::io_context& io, std::string path, Handler& handler, DirectoryOptions options)
+DirectorySource::DirectorySource(boost::asio::io_context& io, std::string path, Handler& handler,
+                                 DirectoryOptions options)
     : impl_(std::make_shared<Impl>(io, path, handler, options)) {}
-DirectorySource::~DirectorySource() { impl_->stop(); }
-Status DirectorySource::start() { return impl_->start(); }
-void DirectorySource::stop() { impl_->stop(); }
+DirectorySource::~DirectorySource() {
+  impl_->stop();
+}
+Status DirectorySource::start() {
+  return impl_->start();
+}
+void DirectorySource::stop() {
+  impl_->stop();
+}
 
 }  // namespace casa::source

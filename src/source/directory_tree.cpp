@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <climits>
 #include <memory>
 
 #include "source/document_file.h"
@@ -17,8 +18,9 @@
 namespace casa::source {
 namespace {
 
-constexpr std::uint32_t kDirectoryEvents = IN_CREATE | IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE |
-                                           IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_EXCL_UNLINK;
+constexpr std::uint32_t kDirectoryEvents = IN_CREATE | IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM |
+                                           IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR |
+                                           IN_EXCL_UNLINK;
 constexpr std::uint32_t kAncestorEvents =
     IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
 
@@ -35,12 +37,16 @@ bool followed_at(int at, const char* name) {
   if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return false;
   if (S_ISDIR(st.st_mode)) return true;
   if (!S_ISLNK(st.st_mode)) return false;
-  std::array<char, 8> start{};
-  if (readlinkat(at, name, start.data(), start.size()) < 7 || std::string_view(start.data(), 7) != "..data/") return false;
+  std::array<char, PATH_MAX> text{};
+  ssize_t length = readlinkat(at, name, text.data(), text.size());
+  std::string_view target(text.data(), length < 0 ? 0 : static_cast<std::size_t>(length));
+  if (!target.starts_with("..data/") || target.ends_with("/..") || target.find("/../") != target.npos) return false;
   return fstatat(at, name, &st, 0) == 0 && S_ISDIR(st.st_mode);
 }
 
-bool is_absence(int err) { return err == ENOENT || err == ENOTDIR || err == ELOOP; }
+bool is_absence(int err) {
+  return err == ENOENT || err == ENOTDIR || err == ELOOP;
+}
 
 }  // namespace
 
@@ -51,7 +57,8 @@ std::string parent_of(const std::string& relative) {
 
 bool DirectoryTree::Walk::covers(const std::string& origin) const {
   return std::ranges::none_of(unread, [&](const std::string& directory) {
-    return directory.empty() || (origin.starts_with(directory) && origin.size() > directory.size() && origin[directory.size()] == '/');
+    return directory.empty() ||
+           (origin.starts_with(directory) && origin.size() > directory.size() && origin[directory.size()] == '/');
   });
 }
 
@@ -105,11 +112,13 @@ DirectoryTree::Walk DirectoryTree::walk(const std::string& directory) {
 
 void DirectoryTree::visit(const std::string& relative, unsigned depth, Walk& walk) {
   if (depth > max_depth_) {
-    problems_[relative] = fmt::format("{} lies more than {} directories deep and is not read", path_of(relative), max_depth_);
+    problems_[relative] =
+        fmt::format("{} lies more than {} directories deep and is not read", path_of(relative), max_depth_);
     return;
   }
   if (!contains(relative) && directories_.size() >= max_directories_) {
-    problems_[relative] = fmt::format("{} is not read: there are more than {} directories", path_of(relative), max_directories_);
+    problems_[relative] =
+        fmt::format("{} is not read: there are more than {} directories", path_of(relative), max_directories_);
     return;
   }
   Fd fd(::open(path_of(relative).c_str(), O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC));
@@ -146,7 +155,8 @@ void DirectoryTree::list(Fd fd, const std::string& relative, unsigned depth, Wal
   if (errno != 0) unread(relative, errno, walk);
 }
 
-// Makes `relative` a directory of the tree. False: it is reached by another way already (a bind mount, a `..data` loop).
+// Makes `relative` a directory of the tree. False: it is reached by another way already (a bind mount, a `..data`
+// loop).
 bool DirectoryTree::adopt(const std::string& relative, DirectoryId id) {
   if (auto other = by_id_.find(id); other != by_id_.end() && other->second != relative) {
     struct stat st{};
@@ -171,7 +181,8 @@ void DirectoryTree::watch(const std::string& relative) {
   if (wd < 0) {
     if (is_absence(errno)) return;
     problems_[relative] = fmt::format(
-        "{} cannot be watched ({}; on ENOSPC raise fs.inotify.max_user_watches): changes there are seen only every half minute",
+        "{} cannot be watched ({}; on ENOSPC raise fs.inotify.max_user_watches): changes there are seen only every "
+        "half minute",
         path_of(relative), std::strerror(errno));
     return;
   }
@@ -209,8 +220,8 @@ void DirectoryTree::sweep(const std::string& relative, const Walk& walk) {
 
 void DirectoryTree::unread(const std::string& relative, int err, Walk& walk) {
   walk.unread.push_back(relative);
-  problems_[relative] =
-      fmt::format("policy directory {} cannot be read ({}); its last state stays in force", path_of(relative), std::strerror(err));
+  problems_[relative] = fmt::format("policy directory {} cannot be read ({}); its last state stays in force",
+                                    path_of(relative), std::strerror(err));
 }
 
 void DirectoryTree::forget_all() {
@@ -227,7 +238,8 @@ void DirectoryTree::watch_ancestor() {
     ancestor = slash == 0 ? "/" : ancestor.substr(0, slash);
     wd = inotify_add_watch(inotify_.get(), ancestor.c_str(), kAncestorEvents | IN_MASK_ADD);
   }
-  if (wd != ancestor_wd_ && ancestor_wd_ >= 0 && !by_wd_.contains(ancestor_wd_)) inotify_rm_watch(inotify_.get(), ancestor_wd_);
+  if (wd != ancestor_wd_ && ancestor_wd_ >= 0 && !by_wd_.contains(ancestor_wd_))
+    inotify_rm_watch(inotify_.get(), ancestor_wd_);
   ancestor_wd_ = wd;
 }
 

@@ -1,6 +1,6 @@
-// The directories below the policy directory: which there are, one inotify watch on each, and walks that find documents.
-// Paths are relative to the top, "" is the top itself. A walk watches a directory first and lists it then, so that
-// nothing falls between. Never reads documents, never speaks to a handler.
+// The directories below the policy directory: which there are, one inotify watch on each, and walks that find
+// documents. Paths are relative to the top, "" is the top itself. A walk watches a directory first and lists it then,
+// so that nothing falls between. Never reads documents, never speaks to a handler.
 //
 // Followed: real directories whose name is not hidden, and symlinks to directories that go through `..data/` (a
 // Kubernetes ConfigMap with sub-paths). Other symlinks to directories are not followed.

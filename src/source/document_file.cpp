@@ -12,7 +12,9 @@ namespace {
 
 constexpr int kAttempts = 5;
 
-std::int64_t nanoseconds(const struct timespec& t) { return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec; }
+std::int64_t nanoseconds(const struct timespec& t) {
+  return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
 
 const char* kind_of(mode_t mode) {
   if (S_ISFIFO(mode)) return "a FIFO";
@@ -22,7 +24,8 @@ const char* kind_of(mode_t mode) {
 }
 
 Status check_kind(const std::string& path, const struct stat& st, std::size_t max_bytes) {
-  if (!S_ISREG(st.st_mode)) return fail(ErrorCode::kInvalidArgument, "{} is {}, not a regular file", path, kind_of(st.st_mode));
+  if (!S_ISREG(st.st_mode))
+    return fail(ErrorCode::kInvalidArgument, "{} is {}, not a regular file", path, kind_of(st.st_mode));
   if (static_cast<std::uint64_t>(st.st_size) > max_bytes)
     return fail(ErrorCode::kLimit, "{} has more than {} bytes; split it into several files", path, max_bytes);
   return {};
@@ -59,10 +62,13 @@ bool is_document_name(std::string_view name) {
   return name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with(".json");
 }
 
-Format format_of(std::string_view name) { return name.ends_with(".json") ? Format::kJson : Format::kYaml; }
+Format format_of(std::string_view name) {
+  return name.ends_with(".json") ? Format::kJson : Format::kYaml;
+}
 
 Stamp stamp_of(const struct stat& st) {
-  return {st.st_dev, st.st_ino, static_cast<std::uint64_t>(st.st_size), nanoseconds(st.st_mtim), nanoseconds(st.st_ctim)};
+  return {st.st_dev, st.st_ino, static_cast<std::uint64_t>(st.st_size), nanoseconds(st.st_mtim),
+          nanoseconds(st.st_ctim)};
 }
 
 Result<FileContent> read_document(const std::string& path, std::size_t max_bytes) {

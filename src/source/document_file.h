@@ -1,6 +1,6 @@
 // One file of the policy directory: which names count as documents, and how to read one so that the bytes are one state
-// of it. Knows nothing of what was read before (document_table.h) or where files are (directory_tree.h). Never blocks on
-// what is not a regular file.
+// of it. Knows nothing of what was read before (document_table.h) or where files are (directory_tree.h). Never blocks
+// on what is not a regular file.
 #pragma once
 
 #include <sys/stat.h>
@@ -37,8 +37,8 @@ struct FileContent {
   Digest digest{};
 };
 
-// Follows symlinks. kNotFound: there is no such file (any more); kLimit: larger than max_bytes; kBusy: it changed during
-// each of five attempts; kInvalidArgument: not a regular file; kSystem: the rest.
+// Follows symlinks. kNotFound: there is no such file (any more); kLimit: larger than max_bytes; kBusy: it changed
+// during each of five attempts; kInvalidArgument: not a regular file; kSystem: the rest.
 Result<FileContent> read_document(const std::string& path, std::size_t max_bytes);
 
 }  // namespace casa::source

@@ -27,7 +27,8 @@ bool DocumentTable::refresh(const std::string& origin, const std::string& path, 
     bool there = lstat(path.c_str(), &link) == 0;
     if (!there && (errno == ENOENT || errno == ENOTDIR)) return remove(origin);
     if (there && err == ENOENT)
-      return set_unreadable(origin, path, Error{ErrorCode::kNotFound, fmt::format("{} is a symbolic link to nothing", path)});
+      return set_unreadable(origin, path,
+                            Error{ErrorCode::kNotFound, fmt::format("{} is a symbolic link to nothing", path)});
     return set_unreadable(origin, path, fail_errno(err, "cannot read {}", path).error());
   }
   if (S_ISDIR(st.st_mode)) return remove(origin);

@@ -1,5 +1,5 @@
-// What the handler has been told of each document, and so what is news. One refresh() looks at one file and announces at
-// most one thing. Assumes one thread; must not decide when or where to look (directory.h does).
+// What the handler has been told of each document, and so what is news. One refresh() looks at one file and announces
+// at most one thing. Assumes one thread; must not decide when or where to look (directory.h does).
 #pragma once
 
 #include <cstddef>
@@ -36,8 +36,8 @@ class DocumentTable {
   struct Entry {
     std::optional<Stamp> stamp;    // when it was last read; none when it could not be
     std::optional<Digest> digest;  // of what was announced last
-    bool racy = false;             // it changed so shortly before the read that a later change can leave the stamp as it is
-    std::string problem;           // announced as unreadable, with this
+    bool racy = false;    // it changed so shortly before the read that a later change can leave the stamp as it is
+    std::string problem;  // announced as unreadable, with this
   };
   bool set_unreadable(const std::string& origin, const std::string& path, const Error& error);
   bool admit(const std::string& origin);

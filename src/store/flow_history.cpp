@@ -1,5 +1,6 @@
-// The ring of flow rows, its two indexes (live flows, denials of the last minute) and the one scan that answers queries.
-// See flow_history.h. A row's place follows from its id, so a cursor is just an id and stays right while rows are added.
+// The ring of flow rows, its two indexes (live flows, denials of the last minute) and the one scan that answers
+// queries. See flow_history.h. A row's place follows from its id, so a cursor is just an id and stays right while rows
+// are added.
 #include "store/flow_history.h"
 
 #include <algorithm>
@@ -39,8 +40,8 @@ bool same_peer(const PeerName& a, const PeerName& b) {
 
 bool same_denial(const Flow& a, const Flow& b) {
   return b.news == News::kDenied && a.verdict == b.verdict && a.reason == b.reason && a.direction == b.direction &&
-         a.protocol == b.protocol && a.destination.port == b.destination.port && same_peer(*a.source.who, *b.source.who) &&
-         same_peer(*a.destination.who, *b.destination.who);
+         a.protocol == b.protocol && a.destination.port == b.destination.port &&
+         same_peer(*a.source.who, *b.source.who) && same_peer(*a.destination.who, *b.destination.who);
 }
 
 // News of one end: what is known now, but a process once seen stays.
@@ -53,7 +54,8 @@ void update_party(Party& party, const Party& news) {
   party = std::move(merged);
 }
 
-// Counters are totals of the flow, so the larger is the later one, whatever the order of arrival (ring and sweep differ).
+// Counters are totals of the flow, so the larger is the later one, whatever the order of arrival (ring and sweep
+// differ).
 void update_counters(Flow& flow, const Flow& news) {
   flow.news = news.news;
   flow.last_seen = std::max(flow.last_seen, news.last_seen);
@@ -100,7 +102,8 @@ class Matcher {
 
  private:
   [[nodiscard]] bool is_workload(const PeerName& who) const {
-    return who.kind == PeerName::Kind::kWorkload && who.name == workload_name_ && (!workload_ns_ || who.ns == *workload_ns_);
+    return who.kind == PeerName::Kind::kWorkload && who.name == workload_name_ &&
+           (!workload_ns_ || who.ns == *workload_ns_);
   }
 
   const FlowFilter& filter_;
@@ -113,7 +116,8 @@ class Matcher {
 std::size_t FlowHistory::FlowKeyHash::operator()(const FlowKey& key) const noexcept {
   std::uint64_t halves[2];
   std::copy_n(key.remote.bytes.begin(), 16, reinterpret_cast<std::uint8_t*>(halves));
-  std::uint64_t rest = std::uint64_t{key.netns} << 32 | std::uint64_t{key.remote_port} << 16 | std::uint64_t{key.direction} << 8 | key.protocol;
+  std::uint64_t rest = std::uint64_t{key.netns} << 32 | std::uint64_t{key.remote_port} << 16 |
+                       std::uint64_t{key.direction} << 8 | key.protocol;
   return mix(mix(mix(mix(seed, key.socket), halves[0]), halves[1]), rest);
 }
 
@@ -125,12 +129,14 @@ FlowHistory::FlowHistory(std::size_t capacity)
 FlowHistory::FlowKey FlowHistory::key_of(const Flow& flow) {
   // The source opened the conversation, so the far end of an ingress flow is its source.
   const Party& remote = flow.direction == CASA_INGRESS ? flow.source : flow.destination;
-  return {flow.socket, remote.address, flow.netns, remote.port, static_cast<std::uint8_t>(flow.direction), flow.protocol};
+  return {flow.socket,  remote.address, flow.netns, remote.port, static_cast<std::uint8_t>(flow.direction),
+          flow.protocol};
 }
 
 std::uint64_t FlowHistory::denial_hash(const Flow& flow) const {
   std::uint64_t numbers = std::uint64_t{flow.destination.port} << 32 | static_cast<std::uint64_t>(flow.reason) << 24 |
-                          static_cast<std::uint64_t>(flow.verdict) << 16 | static_cast<std::uint64_t>(flow.direction) << 8 | flow.protocol;
+                          static_cast<std::uint64_t>(flow.verdict) << 16 |
+                          static_cast<std::uint64_t>(flow.direction) << 8 | flow.protocol;
   return mix(mix(mix(seed_, numbers), *flow.source.who), *flow.destination.who);
 }
 
@@ -152,8 +158,10 @@ const FlowRow& FlowHistory::add(const Flow& flow) {
     return row;
   }
   if (row.flow.verdict == flow.verdict) {
-    if (flow.news == News::kStart) restart(row.flow, flow);
-    else update_counters(row.flow, flow);
+    if (flow.news == News::kStart)
+      restart(row.flow, flow);
+    else
+      update_counters(row.flow, flow);
     return row;
   }
   close_row(row, flow.last_seen);
@@ -224,8 +232,14 @@ FlowHistory::Page FlowHistory::query(const FlowFilter& filter, std::size_t limit
   return page;
 }
 
-std::size_t FlowHistory::size() const { return rows_.size(); }
-std::uint64_t FlowHistory::total_added() const { return last_id_; }
-std::uint64_t FlowHistory::forgotten() const { return last_id_ - rows_.size(); }
+std::size_t FlowHistory::size() const {
+  return rows_.size();
+}
+std::uint64_t FlowHistory::total_added() const {
+  return last_id_;
+}
+std::uint64_t FlowHistory::forgotten() const {
+  return last_id_ - rows_.size();
+}
 
 }  // namespace casa::store

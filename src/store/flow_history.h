@@ -22,8 +22,8 @@ struct FlowRow {
 // All set conditions hold together.
 struct FlowFilter {
   std::optional<std::chrono::system_clock::time_point> since, until;  // last_seen in [since, until)
-  std::string ns;         // either end's namespace
-  std::string workload;   // either end's workload, "name" or "namespace/name"
+  std::string ns;                                                     // either end's namespace
+  std::string workload;  // either end's workload, "name" or "namespace/name"
   std::optional<casa_verdict> verdict;
   std::optional<casa_reason> reason;
   std::optional<casa_direction> direction;
@@ -75,8 +75,8 @@ class FlowHistory {
   std::uint64_t seed_;         // the far end chooses addresses and ports: it must not know how they hash
   std::vector<FlowRow> rows_;  // row `id` stands at (id - 1) % capacity_
   std::uint64_t last_id_ = 0;
-  std::unordered_map<FlowKey, std::uint64_t, FlowKeyHash> open_;    // live flow to row
-  std::unordered_map<std::uint64_t, std::uint64_t> denials_;        // denial_hash to the newest row of that key
+  std::unordered_map<FlowKey, std::uint64_t, FlowKeyHash> open_;  // live flow to row
+  std::unordered_map<std::uint64_t, std::uint64_t> denials_;      // denial_hash to the newest row of that key
 };
 
 }  // namespace casa::store

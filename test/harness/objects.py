@@ -47,7 +47,7 @@ def service(who, selector, *ports):
 
 def endpoint_slice(who, addresses, port, protocol="TCP", port_name="p"):
     ns, name = who.split("/")
-    return thing("EndpointSlice", ns, name + "-1", metadata={"labels": {"kubernetes.io/service-name": name}},
+    return thing("EndpointSlice", ns, f"{name}-{'v6' if ':' in addresses[0] else 'v4'}-{protocol.lower()}", metadata={"labels": {"kubernetes.io/service-name": name}},
                  addressType="IPv6" if ":" in addresses[0] else "IPv4",
                  endpoints=[{"addresses": list(addresses)}],
                  ports=[{"name": port_name, "port": port, "protocol": protocol}])

@@ -31,7 +31,7 @@ class Puppet:
 
     def __init__(self, cgroup, comm, outside=None):
         self.cgroup, self.comm = cgroup, comm
-        argv = [PYTHON, "-I", "-S", str(PROGRAM), comm]
+        argv = [PYTHON, "-I", "-S", "-B", str(PROGRAM), comm]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         if cgroup is not None:
             self.process = cgroup.popen(argv, outside=outside, **pipes)

@@ -77,6 +77,8 @@ class EchoServer:
                 except OSError:
                     if key.data == self.serve:
                         self.drop(key.fileobj)
+                    else:
+                        time.sleep(0.01)  # out of descriptors
 
     def accept(self, listener):
         connection, peer = listener.accept()
@@ -94,7 +96,9 @@ class EchoServer:
             connection.sendall(self.HTTP)
             self.drop(connection)
         else:
+            connection.settimeout(5)
             connection.sendall(data)
+            connection.setblocking(False)
 
     def drop(self, connection):
         self.selector.unregister(connection)

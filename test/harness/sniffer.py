@@ -16,15 +16,15 @@ QUIET_ICMPV6 = {130, 131, 132, 133, 134, 135, 136, 137, 143}
 
 def describe(data):
     if data[0] >> 4 == 4:
-        header = (data[0] & 15) * 4
+        header, later = (data[0] & 15) * 4, struct.unpack("!H", data[6:8])[0] & 0x1FFF
         protocol, family, ends = data[9], socket.AF_INET, (data[12:16], data[16:20])
     else:
-        header, protocol, family, ends = 40, data[6], socket.AF_INET6, (data[8:24], data[24:40])
+        header, later, protocol, family, ends = 40, 0, data[6], socket.AF_INET6, (data[8:24], data[24:40])
         if protocol == 0 and data[40] == 58:  # MLD: hop-by-hop, then ICMPv6
             return None
         if protocol == 58 and data[40] in QUIET_ICMPV6:
             return None
-    ports = struct.unpack("!HH", data[header:header + 4]) if protocol in (6, 17, 136) else (0, 0)
+    ports = struct.unpack("!HH", data[header:header + 4]) if protocol in (6, 17, 136) and not later else (0, 0)
     source, destination = (socket.inet_ntop(family, e) for e in ends)
     return {"protocol": protocol, "source": source, "destination": destination, "source_port": ports[0],
             "destination_port": ports[1], "options": header > 20 and family == socket.AF_INET, "length": len(data)}
@@ -49,7 +49,7 @@ class Sniffer:
 
     def __init__(self, interface, outside=None):
         enter = outside.enter() if outside else []
-        self.process = subprocess.Popen([*enter, sys.executable, "-I", "-S", __file__, interface], stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([*enter, sys.executable, "-I", "-S", "-B", __file__, interface], stdout=subprocess.PIPE,
                                         text=True)
         assert json.loads(self.process.stdout.readline())["ready"]
         self._packets = []
@@ -63,6 +63,7 @@ class Sniffer:
     def packets(self, settle=0.1, **match):
         """What came so far, after a moment for what is under way; match: field=value."""
         time.sleep(settle)
+        assert self.process.poll() is None, "the sniffer ended"
         return [p for p in list(self._packets) if all(p[k] == v for k, v in match.items())]
 
     def close(self):

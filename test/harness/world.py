@@ -18,7 +18,7 @@ BPFFS = Path("/sys/fs/bpf")
 
 
 def binary():
-    return Path(os.environ.get("CASAD", TOP / "build" / "casad"))
+    return lab.find_binary(TOP)
 
 
 def rfc3339(seconds):
@@ -40,6 +40,7 @@ def cgroup_of(who):
 def flat(row):
     """A row of /v1/flows as one level: verdict, reason, src_workload, src_pid, dst_port, ..."""
     result = {k: v for k, v in row.items() if not isinstance(v, dict)}
+    result["id"] = int(result["id"])  # strings on the wire: JSON numbers lose what is above 2^53
     for end, prefix in (("source", "src_"), ("destination", "dst_")):
         party = row.get(end) or {}
         process = party.get("process") or {}
@@ -80,7 +81,7 @@ class World:
             config_path = work / "casad.yaml"
             config_path.write_text(config)
         self.daemon = lab.Casad(binary(), self.root.path, work, BPFFS / name, config=config_path, arguments=arguments)
-        self.puppets = []
+        self.puppets, self.closed = [], False
         self._port = itertools.count(5000)
 
     # -- what there is
@@ -196,6 +197,9 @@ class World:
         return outcome
 
     def close(self):
+        if self.closed:
+            return
+        self.closed = True
         for p in self.puppets:
             p.close()
         try:

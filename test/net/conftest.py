@@ -1,14 +1,18 @@
 """Fixtures of the integration tests: root, a private network namespace for the whole run, worlds. Nothing here may touch
 the machine's own network, or a cgroup or pin that the run did not make."""
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+from cast import Cast  # noqa: E402
 from harness.world import World, binary  # noqa: E402
 import lab  # noqa: E402
+
+TEST_SECONDS = 300
 
 
 def why_not():
@@ -28,6 +32,17 @@ def pytest_collection_modifyitems(items):
     if reason:
         for item in items:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def time_limit():
+    """No test may hang: every wait has its own bound, this is the bound of all of them."""
+    def too_long(*_):
+        raise TimeoutError(f"the test took more than {TEST_SECONDS} s")
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(TEST_SECONDS)
+    yield
+    signal.alarm(0)
 
 
 @pytest.fixture(scope="session")
@@ -54,5 +69,24 @@ def new_world(outside):
         return worlds[-1]
 
     yield make
+    errors = []
     for w in worlds:
-        w.close()
+        try:
+            w.close()
+        except Exception as e:  # the next world must go too
+            errors.append(e)
+    assert not errors, errors
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["baseline", "enforced"])
+def cast(request, outside):
+    """The standing cast; every test of a module plays in it twice, first without enforcement."""
+    world = make_world(outside, request.param)
+    players = None
+    try:
+        players = Cast(world)
+        yield players
+    finally:
+        if players:
+            players.close()
+        world.close()

@@ -33,7 +33,7 @@ struct casa_event {
   casa_u32 pid;       /* of the subject's process (thread group); 0 when it is not known */
   casa_u32 peer_pid;  /* of the peer's process when it is on this host */
   casa_u32 count;     /* DENIED: attempts of this key so far; else 1 */
-  casa_u32 netns;     /* inode number of the socket's network namespace, 0 when not known */
+  casa_u32 pad0;
   casa_u8 local[16];  /* the subject's side */
   casa_u8 remote[16];
   casa_u16 local_port;
@@ -52,6 +52,7 @@ struct casa_event {
 CASA_ASSERT_SIZE(struct casa_event, 160);
 
 #define CASA_EVENT_ESTABLISHED 1 /* DENIED: the socket was connected: the daemon ends it (SOCK_DESTROY) */
+#define CASA_EVENT_PEER_WAITS 2  /* DENIED: the peer is on this host and waits for an answer to its SYN: it is ended too */
 #define CASA_EVENT_CGROUP_GONE 1
 
 #endif

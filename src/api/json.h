@@ -1,0 +1,20 @@
+// How each view is written as JSON. The fields and their meaning stand in openapi.cpp, and a test holds both together.
+// What is not known is left out, never written as empty or zero.
+#pragma once
+
+#include "api/state.h"
+#include "base/json.h"
+#include "store/flow_history.h"
+
+namespace casa::api {
+
+void write(JsonWriter& out, const StatusView& status);
+void write(JsonWriter& out, const PolicyView& policy);
+void write(JsonWriter& out, const WorkloadView& workload);
+void write(JsonWriter& out, const EndpointView& endpoint);
+void write(JsonWriter& out, const StatsView& stats);
+void write(JsonWriter& out, const ExplainView& explain);
+void write(JsonWriter& out, const store::FlowRow& row);
+void write_strings(JsonWriter& out, std::string_view name, const std::vector<std::string>& values);
+
+}  // namespace casa::api

@@ -1,0 +1,218 @@
+// See openapi.h. A unit test holds this text to the routes, the query parameters and every field that answers have: change
+// it together with them. In three pieces, so that no literal is longer than compilers must take.
+#include "api/openapi.h"
+
+#include <string>
+
+namespace casa::api {
+namespace {
+
+constexpr std::string_view kPaths = R"json({
+"openapi": "3.1.0",
+"info": {
+  "title": "casad",
+  "version": "v1",
+  "summary": "What casad enforces on this node, and what it saw.",
+  "description": "Reads only. Served on a Unix socket (default /run/casad/casad.sock). Fields that are not known are absent. Errors are RFC 9457 problem details."
+},
+"servers": [{"url": "http://localhost", "description": "over the Unix socket; the host name is not looked at"}],
+"paths": {
+  "/v1/status": {"get": {"operationId": "getStatus", "summary": "The daemon, its sources and its generation",
+    "responses": {"200": {"$ref": "#/components/responses/Status"}, "400": {"$ref": "#/components/responses/Problem"}}}},
+  "/v1/policies": {"get": {"operationId": "listPolicies", "summary": "Policies and what became of them, by namespace and name",
+    "parameters": [{"$ref": "#/components/parameters/namespace"}, {"$ref": "#/components/parameters/workload"},
+      {"$ref": "#/components/parameters/limit"}, {"$ref": "#/components/parameters/cursor"}],
+    "responses": {"200": {"$ref": "#/components/responses/Policies"}, "400": {"$ref": "#/components/responses/Problem"}}}},
+  "/v1/workloads": {"get": {"operationId": "listWorkloads", "summary": "Workloads under enforcement, by namespace and name",
+    "parameters": [{"$ref": "#/components/parameters/namespace"}, {"$ref": "#/components/parameters/workload"},
+      {"$ref": "#/components/parameters/limit"}, {"$ref": "#/components/parameters/cursor"}],
+    "responses": {"200": {"$ref": "#/components/responses/Workloads"}, "400": {"$ref": "#/components/responses/Problem"}}}},
+  "/v1/endpoints": {"get": {"operationId": "listEndpoints", "summary": "Services that policies name, and what they resolve to",
+    "parameters": [{"$ref": "#/components/parameters/namespace"}, {"$ref": "#/components/parameters/workload"},
+      {"$ref": "#/components/parameters/limit"}, {"$ref": "#/components/parameters/cursor"}],
+    "responses": {"200": {"$ref": "#/components/responses/Endpoints"}, "400": {"$ref": "#/components/responses/Problem"}}}},
+  "/v1/flows": {"get": {"operationId": "listFlows", "summary": "Flows and denied attempts, newest first",
+    "parameters": [{"$ref": "#/components/parameters/since"}, {"$ref": "#/components/parameters/until"},
+      {"$ref": "#/components/parameters/namespace"}, {"$ref": "#/components/parameters/workload"},
+      {"$ref": "#/components/parameters/verdict"}, {"$ref": "#/components/parameters/reason"},
+      {"$ref": "#/components/parameters/direction"}, {"$ref": "#/components/parameters/limit"},
+      {"$ref": "#/components/parameters/cursor"}],
+    "responses": {"200": {"$ref": "#/components/responses/Flows"}, "400": {"$ref": "#/components/responses/Problem"}}}},
+  "/v1/stats": {"get": {"operationId": "getStats", "summary": "Counters of the kernel side and of the daemon",
+    "responses": {"200": {"$ref": "#/components/responses/Stats"}, "400": {"$ref": "#/components/responses/Problem"}}}},
+  "/v1/explain": {"get": {"operationId": "explain", "summary": "May one end call another, by which policy and field, or what is missing; or the baseline",
+    "parameters": [{"$ref": "#/components/parameters/from"}, {"$ref": "#/components/parameters/to"},
+      {"$ref": "#/components/parameters/protocol"}, {"$ref": "#/components/parameters/baseline"}],
+    "responses": {"200": {"$ref": "#/components/responses/Explain"}, "400": {"$ref": "#/components/responses/Problem"},
+      "404": {"$ref": "#/components/responses/Problem"}}}},
+  "/healthz": {"get": {"operationId": "getHealth", "summary": "The daemon's loop runs",
+    "responses": {"200": {"description": "ok", "content": {"text/plain": {"schema": {"type": "string"}}}}}}},
+  "/readyz": {"get": {"operationId": "getReady", "summary": "The first generation is in the kernel",
+    "responses": {"200": {"$ref": "#/components/responses/Ready"}, "503": {"$ref": "#/components/responses/NotReady"}}}},
+  "/openapi.json": {"get": {"operationId": "getDescription", "summary": "This description",
+    "responses": {"200": {"description": "OpenAPI 3.1", "content": {"application/json": {"schema": {"type": "object"}}}}}}}
+},
+)json";
+
+constexpr std::string_view kComponents = R"json("components": {
+"parameters": {
+  "since": {"name": "since", "in": "query", "schema": {"type": "string"}, "description": "Rows last seen at or after this time: RFC 3339, or back from now: 90s, 15m, 2h, 1d."},
+  "until": {"name": "until", "in": "query", "schema": {"type": "string"}, "description": "Rows last seen before this time; written as since is."},
+  "namespace": {"name": "namespace", "in": "query", "schema": {"type": "string"}, "description": "Of the item; of either end of a flow."},
+  "workload": {"name": "workload", "in": "query", "schema": {"type": "string"}, "description": "NAME or NAMESPACE/NAME: the workload itself, a policy's target, one that stands behind an endpoint, either end of a flow."},
+  "verdict": {"name": "verdict", "in": "query", "schema": {"$ref": "#/components/schemas/Verdict"}},
+  "reason": {"name": "reason", "in": "query", "schema": {"type": "string"}, "description": "One of the words of docs/reasons.md."},
+  "direction": {"name": "direction", "in": "query", "schema": {"$ref": "#/components/schemas/Direction"}},
+  "limit": {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}},
+  "cursor": {"name": "cursor", "in": "query", "schema": {"type": "string"}, "description": "nextCursor of the page before, from the same list and run of the daemon. Give the same filters with it."},
+  "from": {"name": "from", "in": "query", "schema": {"type": "string"}, "description": "NAMESPACE/NAME of a workload, host, or an address. Needed unless baseline is true."},
+  "to": {"name": "to", "in": "query", "schema": {"type": "string"}, "description": "NAMESPACE/NAME:PORT, host:PORT, ADDRESS:PORT, [V6]:PORT or a DNS name with a port. Needed unless baseline is true."},
+  "protocol": {"name": "protocol", "in": "query", "schema": {"type": "string", "enum": ["tcp", "udp"], "default": "tcp"}},
+  "baseline": {"name": "baseline", "in": "query", "schema": {"type": "boolean", "default": false}, "description": "Answer with what is always allowed instead."}
+},
+"responses": {
+  "Problem": {"description": "what is wrong, in a sentence", "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}},
+  "NotReady": {"description": "not ready, and why", "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/NotReady"}}}},
+  "Ready": {"description": "ready", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Ready"}}}},
+  "Status": {"description": "the status", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Status"}}}},
+  "Stats": {"description": "the counters", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Stats"}}}},
+  "Explain": {"description": "the explanation", "content": {"application/json": {"schema": {"oneOf": [{"$ref": "#/components/schemas/Explanation"}, {"$ref": "#/components/schemas/Baseline"}]}}}},
+  "Policies": {"description": "a page", "content": {"application/json": {"schema": {"type": "object", "required": ["items"], "properties": {
+    "items": {"type": "array", "items": {"$ref": "#/components/schemas/Policy"}}, "nextCursor": {"$ref": "#/components/schemas/NextCursor"}}}}}},
+  "Workloads": {"description": "a page", "content": {"application/json": {"schema": {"type": "object", "required": ["items"], "properties": {
+    "items": {"type": "array", "items": {"$ref": "#/components/schemas/Workload"}}, "nextCursor": {"$ref": "#/components/schemas/NextCursor"}}}}}},
+  "Endpoints": {"description": "a page", "content": {"application/json": {"schema": {"type": "object", "required": ["items"], "properties": {
+    "items": {"type": "array", "items": {"$ref": "#/components/schemas/Endpoint"}}, "nextCursor": {"$ref": "#/components/schemas/NextCursor"}}}}}},
+  "Flows": {"description": "a page", "content": {"application/json": {"schema": {"type": "object", "required": ["items"], "properties": {
+    "items": {"type": "array", "items": {"$ref": "#/components/schemas/Flow"}}, "nextCursor": {"$ref": "#/components/schemas/NextCursor"}}}}}}
+},
+)json";
+
+constexpr std::string_view kSchemas = R"json("schemas": {
+  "Verdict": {"type": "string", "enum": ["ALLOWED", "DENIED", "AUDIT"], "description": "AUDIT: let pass, and would have been denied."},
+  "Direction": {"type": "string", "enum": ["egress", "ingress"], "description": "As seen from the workload whose rules decided."},
+  "Time": {"type": "string", "format": "date-time", "description": "RFC 3339, UTC, milliseconds."},
+  "Strings": {"type": "array", "items": {"type": "string"}},
+  "NextCursor": {"type": "string", "description": "Absent on the last page. Means nothing to a client."},
+  "Problem": {"type": "object", "required": ["type", "title", "status", "detail"], "properties": {
+    "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"}}},
+  "NotReady": {"type": "object", "required": ["type", "title", "status", "detail", "phase", "problems"], "properties": {
+    "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"},
+    "phase": {"type": "string"}, "problems": {"$ref": "#/components/schemas/Strings"}}},
+  "Ready": {"type": "object", "required": ["ready"], "properties": {"ready": {"type": "boolean"}}},
+  "Status": {"type": "object", "required": ["version", "started", "ready", "phase", "problems", "generation", "adopted", "sources", "counts", "maps", "features"], "properties": {
+    "version": {"type": "string"},
+    "started": {"$ref": "#/components/schemas/Time"},
+    "ready": {"type": "boolean", "description": "The first generation is in the kernel."},
+    "phase": {"type": "string", "description": "starting, enforcing or degraded"},
+    "problems": {"$ref": "#/components/schemas/Strings"},
+    "generation": {"type": "integer", "description": "0: none yet."},
+    "generationTime": {"$ref": "#/components/schemas/Time"},
+    "policyDigest": {"type": "string", "description": "SHA-256, hexadecimal: equal digests enforce the same."},
+    "cgroupRoot": {"type": "string"},
+    "bpffs": {"type": "string"},
+    "adopted": {"type": "boolean", "description": "What an earlier run left in the kernel was taken over."},
+    "sources": {"type": "array", "items": {"$ref": "#/components/schemas/Source"}},
+    "counts": {"type": "object", "additionalProperties": {"type": "integer"}, "description": "How many there are, by what they are."},
+    "maps": {"type": "array", "items": {"$ref": "#/components/schemas/MapUse"}},
+    "features": {"type": "object", "additionalProperties": {"type": "string"}, "description": "on, or off and why, by feature."}}},
+  "Source": {"type": "object", "required": ["kind", "location", "documents", "objects", "badDocuments"], "properties": {
+    "kind": {"type": "string"}, "location": {"type": "string"},
+    "problem": {"type": "string", "description": "Absent when all is well."},
+    "documents": {"type": "integer"}, "objects": {"type": "integer"}, "badDocuments": {"type": "integer"},
+    "lastChange": {"$ref": "#/components/schemas/Time"}}},
+  "MapUse": {"type": "object", "required": ["name", "used", "capacity"], "properties": {
+    "name": {"type": "string"}, "used": {"type": "integer"}, "capacity": {"type": "integer"}}},
+  "Policy": {"type": "object", "required": ["kind", "namespace", "name", "phase", "allowedEndpoints", "allowedSources"], "properties": {
+    "kind": {"type": "string", "description": "CASAPolicy or MultiAgentSystem"},
+    "namespace": {"type": "string"}, "name": {"type": "string"},
+    "target": {"type": "string", "description": "Kind/name, as in Deployment/agent"},
+    "enforcement": {"type": "string", "description": "enforce or audit"},
+    "phase": {"type": "string", "description": "Pending, Active or Failed"},
+    "message": {"type": "string"},
+    "lastSyncTime": {"$ref": "#/components/schemas/Time"},
+    "origin": {"type": "string", "description": "The file it came from."},
+    "allowedEndpoints": {"$ref": "#/components/schemas/Strings"},
+    "allowedSources": {"$ref": "#/components/schemas/Strings"},
+    "llmEndpoint": {"type": "string", "description": "fqdn:port"}}},
+  "Instance": {"type": "object", "required": ["cgroup"], "properties": {
+    "cgroup": {"type": "string", "description": "Path below the cgroup2 root."},
+    "cgroupId": {"type": "string", "description": "A 64-bit number in decimal."},
+    "since": {"$ref": "#/components/schemas/Time"}}},
+  "Workload": {"type": "object", "required": ["namespace", "name", "mode", "state", "policies", "instances", "declaredCgroups", "addresses"], "properties": {
+    "namespace": {"type": "string"}, "name": {"type": "string"}, "kind": {"type": "string"},
+    "identity": {"type": "integer"},
+    "mode": {"type": "string", "description": "enforce, audit or exempt"},
+    "state": {"type": "string", "description": "What holds for it now, for people."},
+    "policies": {"$ref": "#/components/schemas/Strings"},
+    "instances": {"type": "array", "items": {"$ref": "#/components/schemas/Instance"}},
+    "declaredCgroups": {"$ref": "#/components/schemas/Strings"},
+    "addresses": {"$ref": "#/components/schemas/Strings"}}},
+  "Endpoint": {"type": "object", "required": ["namespace", "name", "port", "protocol", "state", "workloads", "addresses", "usedBy"], "properties": {
+    "namespace": {"type": "string"}, "name": {"type": "string"}, "port": {"type": "integer"}, "protocol": {"type": "string"},
+    "state": {"type": "string", "description": "resolved, or why not"},
+    "workloads": {"$ref": "#/components/schemas/Strings"},
+    "addresses": {"$ref": "#/components/schemas/Strings"},
+    "usedBy": {"$ref": "#/components/schemas/Strings"}}},
+  "Stats": {"type": "object", "required": ["counters", "deniedByReason", "flows"], "properties": {
+    "counters": {"type": "object", "additionalProperties": {"type": "integer"}},
+    "deniedByReason": {"type": "object", "additionalProperties": {"type": "integer"}},
+    "flows": {"type": "object", "required": ["stored", "total", "forgotten"], "properties": {
+      "stored": {"type": "integer"}, "total": {"type": "integer"}, "forgotten": {"type": "integer"}}}}},
+  "Explanation": {"type": "object", "required": ["verdict", "steps", "suggestions"], "properties": {
+    "verdict": {"type": "string", "enum": ["ALLOWED", "DENIED", "AUDIT", "NONE"], "description": "NONE: neither end is under enforcement."},
+    "steps": {"type": "array", "items": {"$ref": "#/components/schemas/Step"}},
+    "suggestions": {"$ref": "#/components/schemas/Strings"}}},
+  "Step": {"type": "object", "required": ["where", "verdict"], "properties": {
+    "where": {"type": "string"},
+    "verdict": {"type": "string", "enum": ["ALLOWED", "DENIED", "AUDIT", "NONE"]},
+    "reason": {"type": "string"},
+    "policy": {"type": "string", "description": "namespace/name; absent when none decided."},
+    "field": {"type": "string", "description": "Of that policy."},
+    "text": {"type": "string"}}},
+  "Baseline": {"type": "object", "required": ["baseline"], "properties": {"baseline": {"$ref": "#/components/schemas/Strings"}}},
+  "Process": {"type": "object", "properties": {
+    "pid": {"type": "integer"},
+    "comm": {"type": "string", "description": "Chosen by the process itself: do not trust it, do not print it unescaped."}}},
+  "Party": {"type": "object", "required": ["kind"], "properties": {
+    "namespace": {"type": "string"},
+    "workload": {"type": "string", "description": "Name of the workload."},
+    "kind": {"type": "string", "description": "A workload's kind (Deployment, StatefulSet, Pod, Unit, Cgroup, or workload where that is not known); else service, host, world, cidr, nobody (no socket listens there) or unknown."},
+    "name": {"type": "string", "description": "Of a peer that is no workload, where it has one."},
+    "cidr": {"type": "string", "description": "The prefix of a policy that this peer is in."},
+    "fqdn": {"type": "string"},
+    "service": {"type": "string", "description": "The Service that it was reached by."},
+    "process": {"$ref": "#/components/schemas/Process"},
+    "address": {"type": "string"},
+    "port": {"type": "integer"}}},
+  "Counter": {"type": "object", "required": ["sent", "received"], "properties": {
+    "sent": {"type": "integer", "description": "From source to destination."},
+    "received": {"type": "integer", "description": "And back."}}},
+  "Flow": {"type": "object", "required": ["id", "time", "lastSeen", "state", "direction", "protocol", "count", "source", "destination"], "properties": {
+    "id": {"type": "string", "description": "Of this run of the daemon; larger is newer."},
+    "time": {"$ref": "#/components/schemas/Time"},
+    "lastSeen": {"$ref": "#/components/schemas/Time"},
+    "state": {"type": "string", "enum": ["open", "closed"]},
+    "verdict": {"$ref": "#/components/schemas/Verdict"},
+    "reason": {"type": "string", "description": "One of the words of docs/reasons.md."},
+    "direction": {"$ref": "#/components/schemas/Direction"},
+    "protocol": {"type": "string", "description": "tcp, udp, icmp, icmpv6, sctp, raw, or the IP protocol number"},
+    "count": {"type": "integer", "description": "Attempts that this row stands for."},
+    "source": {"$ref": "#/components/schemas/Party", "description": "Who opened the conversation."},
+    "destination": {"$ref": "#/components/schemas/Party"},
+    "policy": {"type": "string", "description": "namespace/name whose rule decided; absent when none did."},
+    "bytes": {"$ref": "#/components/schemas/Counter"},
+    "packets": {"$ref": "#/components/schemas/Counter"}}}
+}
+}
+}
+)json";
+
+}  // namespace
+
+std::string_view openapi_json() {
+  static const std::string text = std::string(kPaths) + std::string(kComponents) + std::string(kSchemas);
+  return text;
+}
+
+}  // namespace casa::api

@@ -1,0 +1,105 @@
+#include "app/config.h"
+
+#include <sys/stat.h>
+
+#include <array>
+#include <fstream>
+#include <sstream>
+
+#include "policy/fields.h"
+#include "policy/readers.h"
+
+namespace casa::app {
+namespace {
+
+using policy::Fields;
+using policy::Node;
+using policy::Path;
+using policy::Report;
+
+constexpr std::array<std::string_view, 8> kKeys = {"policyDir", "apiSocket", "cgroupRoot", "bpffs", "stateDir", "logLevel", "enforcement", "limits"};
+constexpr std::array<std::string_view, 5> kLimitKeys = {"cgroups", "workloads", "policyEntries", "addresses", "prefixes"};
+constexpr std::array<std::string_view, 2> kEnforcement = {"enforce", "audit"};
+constexpr std::size_t kMaxConfigBytes = 1u << 20;
+constexpr std::size_t kMaxLimit = 16u << 20;
+
+void read_limit(Report& report, const Path& path, const Node* node, std::size_t& limit) {
+  if (policy::is_null(node)) return;
+  std::size_t value = 0;
+  bool digits = node->type == Node::Type::kScalar && node->plain && !node->text.empty() && node->text.size() <= 8;
+  for (char c : digits ? node->text : std::string_view{}) {
+    digits = digits && c >= '0' && c <= '9';
+    value = value * 10 + static_cast<std::size_t>(c - '0');
+  }
+  if (!digits || value == 0 || value > kMaxLimit) {
+    report.error(node->at, "{}: not a number of entries; write a whole number from 1 to {}", path, kMaxLimit);
+    return;
+  }
+  limit = value;
+}
+
+void read_document(Report& report, const Node* root, Config& config) {
+  if (policy::is_null(root)) return;
+  Path top;
+  Fields fields(report, top, root, kKeys);
+  if (!fields.usable()) return;
+  auto text = [&](std::string_view key, std::string& into) {
+    Path path = top / key;
+    if (auto value = policy::read_text(report, path, fields[key])) into = *value;
+  };
+  text("policyDir", config.policy_dir);
+  text("apiSocket", config.api_socket);
+  text("cgroupRoot", config.cgroup_root);
+  text("bpffs", config.bpffs);
+  text("stateDir", config.state_dir);
+  text("logLevel", config.log_level);
+  Path enforcement = top / "enforcement";
+  if (auto choice = policy::read_choice(report, enforcement, fields["enforcement"], kEnforcement)) config.audit = *choice == 1;
+  if (policy::is_null(fields["limits"])) return;
+  Path limits_path = top / "limits";
+  Fields limits(report, limits_path, fields["limits"], kLimitKeys);
+  if (!limits.usable()) return;
+  auto limit = [&](std::string_view key, std::size_t& into) {
+    Path path = limits_path / key;
+    read_limit(report, path, limits[key], into);
+  };
+  limit("cgroups", config.limits.cgroups);
+  limit("workloads", config.limits.subjects);
+  limit("policyEntries", config.limits.policy);
+  limit("addresses", config.limits.addresses);
+  limit("prefixes", config.limits.prefixes);
+}
+
+}  // namespace
+
+Status read_config(const std::string& path, bool named, Config& config) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) {
+    if (!named && errno == ENOENT) return {};
+    return fail_errno(errno, "cannot read the config {}", path);
+  }
+  std::string bytes(kMaxConfigBytes + 1, '\0');
+  in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  bytes.resize(static_cast<std::size_t>(in.gcount()));
+  if (bytes.size() > kMaxConfigBytes) return fail(ErrorCode::kLimit, "the config {} is larger than {} bytes", path, kMaxConfigBytes);
+  Report report(path);
+  policy::TreeBuilder builder(report);
+  std::size_t documents = 0;
+  policy::SourceText source(bytes);
+  if (source.problem()) {
+    report.error(source.problem()->at, "{}", source.problem()->message);
+  } else {
+    policy::read_yaml(source, builder, report, [&](const Node* root) {
+      if (documents++ == 0) read_document(report, root, config);
+      else report.error(root == nullptr ? policy::Position{1, 1} : root->at, "a second document; write one document only");
+    });
+  }
+  policy::ParseResult result;
+  report.finish(result);
+  if (result.ok()) return {};
+  std::string text;
+  for (const auto& diagnostic : result.diagnostics) text += (text.empty() ? "" : "\n") + policy::to_string(diagnostic);
+  return fail(ErrorCode::kInvalidArgument, "{}", text);
+}
+
+}  // namespace casa::app

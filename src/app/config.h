@@ -1,0 +1,30 @@
+// How the daemon is to run: /etc/casad/casad.yaml, and a flag for every key of it (the flag wins).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "compile/compile.h"
+
+namespace casa::app {
+
+struct Config {
+  std::string policy_dir = "/etc/casad/policies.d";
+  std::string api_socket = "/run/casad/casad.sock";
+  std::string cgroup_root;  // empty: the cgroup2 mount
+  std::string bpffs = "/sys/fs/bpf/casad";
+  std::string state_dir = "/var/lib/casad";
+  std::string log_level = "info";
+  bool audit = false;  // enforcement: audit, for the whole node
+  compile::Limits limits;
+};
+
+inline constexpr const char* kDefaultConfigPath = "/etc/casad/casad.yaml";
+
+// Reads `path` over `config`. A missing default file is no error; a missing file that was named is. Errors carry
+// file:line:col and a suggestion for unknown keys.
+Status read_config(const std::string& path, bool named, Config& config);
+
+}  // namespace casa::app

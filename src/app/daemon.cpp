@@ -1,0 +1,206 @@
+// Life and rebuilds of the daemon. The news from the kernel: news.cpp. What the API shows: views.cpp.
+#include "app/daemon.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <csignal>
+
+#include "app/notify.h"
+#include "base/log.h"
+
+namespace casa::app {
+
+namespace asio = boost::asio;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+namespace {
+
+// Changes that come together (a storm of cgroups, a directory full of files) become one generation.
+constexpr milliseconds kRebuildDelay{5};
+
+}  // namespace
+
+Daemon::Daemon(Config config)
+    : config_(std::move(config)), signals_(io_), rebuild_timer_(io_), ring_timer_(io_), second_timer_(io_), watchdog_timer_(io_),
+      documents_(config_.state_dir + "/last-good"), started_(std::chrono::system_clock::now()) {}
+
+Daemon::~Daemon() = default;
+
+Status Daemon::prepare_state_dir() {
+  for (const auto& dir : {config_.state_dir, config_.state_dir + "/last-good"})
+    if (::mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno(errno, "cannot make the state directory {}", dir);
+  return allocator_.load(config_.state_dir + "/identities");
+}
+
+Status Daemon::start() {
+  TRY_ASSIGN(mount_, identity::find_cgroup_mount(config_.cgroup_root));
+  TRY_ASSIGN(datapath_, datapath::Datapath::open({config_.bpffs, mount_, config_.limits}));
+  TRY(prepare_state_dir());
+  for (const auto& [feature, state] : datapath_->features())
+    if (state != "on") spdlog::warn("feature {} is {}", feature, state);
+  for (const auto& denial : datapath_->denials()) decoder_.start_from(denial.key, denial.value);
+  server_ = std::make_unique<api::Server>(io_, *this, api::ServerOptions{.socket_path = config_.api_socket});
+  TRY(server_->start());
+  source_ = std::make_unique<source::DirectorySource>(io_, config_.policy_dir, static_cast<source::Handler&>(*this));
+  TRY(source_->start());
+  watch_signals();
+  watch_ring();
+  watch_addresses();
+  every_second();
+  keep_watchdog();
+  spdlog::info("casad is starting: policies {}, cgroup root {}, pins {}{}", config_.policy_dir, mount_.root, config_.bpffs,
+               datapath_->adopted() ? fmt::format(", adopted generation {}", datapath_->generation()) : "");
+  return {};
+}
+
+Status Daemon::run() {
+  TRY(start());
+  io_.run();
+  notify_service_manager("STOPPING=1");
+  server_->stop();
+  source_->stop();
+  (void)allocator_.save(config_.state_dir + "/identities");
+  spdlog::info("casad has stopped; enforcement stays in the kernel (generation {}). `casad detach --bpffs {}` would end it", datapath_->generation(), config_.bpffs);
+  return {};
+}
+
+void Daemon::watch_signals() {
+  boost::system::error_code ignored;
+  signals_.add(SIGTERM, ignored);
+  signals_.add(SIGINT, ignored);
+  signals_.async_wait([this](boost::system::error_code error, int) {
+    if (!error) io_.stop();
+  });
+}
+
+void Daemon::note_problem(const std::string& key, std::string problem) {
+  if (problem.empty()) {
+    if (problems_.erase(key) != 0) spdlog::info("{}: well again", key);
+    return;
+  }
+  std::string& known = problems_[key];
+  if (known == problem) return;
+  known = std::move(problem);
+  spdlog::warn("{}: {}", key, known);
+}
+
+void Daemon::on_upsert(source::Document document) {
+  last_change_ = std::chrono::system_clock::now();
+  Status kept = documents_.upsert(document);
+  note_problem("last good copies", kept ? "" : kept.error().context);
+}
+
+void Daemon::on_remove(const std::string& origin) {
+  last_change_ = std::chrono::system_clock::now();
+  documents_.remove(origin);
+}
+
+void Daemon::on_unreadable(const std::string& origin, const std::string& path, const Error& error) {
+  last_change_ = std::chrono::system_clock::now();
+  documents_.unreadable(origin, path, error);
+}
+
+void Daemon::on_health(const std::string& problem) {
+  source_problem_ = problem;
+  note_problem("policy directory", problem);
+}
+
+void Daemon::on_synced() {
+  synced_ = true;
+  schedule_rebuild();
+}
+
+void Daemon::schedule_rebuild() {
+  if (!synced_ || rebuild_pending_) return;
+  rebuild_pending_ = true;
+  rebuild_timer_.expires_after(kRebuildDelay);
+  rebuild_timer_.async_wait([this](boost::system::error_code error) {
+    if (error) return;
+    rebuild_pending_ = false;
+    rebuild();
+  });
+}
+
+// A daemon that starts while its policy directory is away knows nothing, and must not take that for "no policy": the
+// generation that an earlier run left in the kernel stays.
+bool Daemon::may_commit() {
+  bool blind = !source_problem_.empty() && documents_.size() == 0 && datapath_->generation() != 0;
+  note_problem("generation", blind ? "the policy directory cannot be read, so the generation found in the kernel stays in force" : "");
+  return !blind;
+}
+
+void Daemon::rebuild() {
+  auto addresses = identity::host_addresses();
+  note_problem("host addresses", addresses ? "" : addresses.error().context);
+  identity::ObjectSet objects = documents_.objects();
+  identity::Snapshot snapshot = identity::build_snapshot(objects, {mount_, addresses ? *addresses : std::vector<IpAddress>{}}, allocator_);
+  compile::Compiled compiled = compile::compile(objects, snapshot, allocator_, config_.audit);
+  if (!may_commit()) return;
+  // Numbers are on disk before the kernel has them: a crash in between must not give them to somebody else.
+  Status saved = allocator_.save(config_.state_dir + "/identities");
+  note_problem("identities", saved ? "" : saved.error().context);
+  auto committed = datapath_->commit(compiled.image);
+  note_problem("commit", committed ? "" : fmt::format("{}; generation {} stays in force", committed.error().context, datapath_->generation()));
+  if (!committed) return;
+  decoder_.learn(snapshot, objects, allocator_);
+  snapshot_ = std::move(snapshot);
+  compiled_ = std::move(compiled);
+  after_commit(*committed);
+}
+
+void Daemon::after_commit(bool changed) {
+  std::size_t index = 0;
+  std::map<std::string, std::string> found;
+  for (auto& problem : documents_.problems()) found.emplace(fmt::format("document {}", ++index), std::move(problem));
+  for (auto& problem : snapshot_.problems) found.emplace(fmt::format("object {}", ++index), problem);
+  for (auto it = problems_.begin(); it != problems_.end();)
+    it = (it->first.starts_with("document ") || it->first.starts_with("object ")) && !found.contains(it->first) ? problems_.erase(it) : std::next(it);
+  for (auto& [key, problem] : found) note_problem(key, std::move(problem));
+
+  if (!attached_) {
+    Status attached = datapath_->attach();
+    note_problem("attach", attached ? "" : attached.error().context);
+    if (!attached) return;
+    attached_ = true;
+    changed = true;
+    notify_service_manager("READY=1\nSTATUS=enforcing");
+  }
+  if (!changed) return;
+  generation_time_ = std::chrono::system_clock::now();
+  digest_ = compile::digest(compiled_.image);
+  spdlog::info("generation {} is in force: {} policies, {} workloads, {} policy entries", datapath_->generation(), compiled_.policies.size(), snapshot_.workloads.size(),
+               compiled_.image.policy.size());
+  sweep(false);
+}
+
+void Daemon::keep_watchdog() {
+  auto interval = watchdog_interval();
+  if (!interval) return;
+  notify_service_manager("WATCHDOG=1");
+  watchdog_timer_.expires_after(*interval);
+  watchdog_timer_.async_wait([this](boost::system::error_code error) {
+    if (!error) keep_watchdog();
+  });
+}
+
+void Daemon::watch_addresses() {
+  auto fd = identity::watch_host_addresses();
+  note_problem("host addresses", fd ? "" : fd.error().context);
+  if (!fd) return;
+  if (!address_fd_) address_fd_ = std::make_unique<asio::posix::stream_descriptor>(io_, fd->release());
+  auto wait = [this](auto&& self) -> void {
+    address_fd_->async_wait(asio::posix::descriptor_base::wait_read, [this, self](boost::system::error_code error) {
+      if (error) return;
+      char buffer[8192];
+      while (::recv(address_fd_->native_handle(), buffer, sizeof buffer, MSG_DONTWAIT) > 0) {
+      }
+      schedule_rebuild();
+      self(self);
+    });
+  };
+  wait(wait);
+}
+
+}  // namespace casa::app

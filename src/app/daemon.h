@@ -1,0 +1,110 @@
+// Owns everything and wires it: sources bring documents, a rebuild turns all of them into one generation and commits it,
+// the ring brings flows back, the API shows it all. One thread. Callbacks never apply anything themselves: they say what
+// changed and the next rebuild does it.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "api/server.h"
+#include "api/state.h"
+#include "app/config.h"
+#include "app/documents.h"
+#include "compile/compile.h"
+#include "datapath/datapath.h"
+#include "event/decoder.h"
+#include "identity/node.h"
+#include "identity/snapshot.h"
+#include "source/directory.h"
+#include "store/flow_history.h"
+
+namespace casa::app {
+
+class Daemon final : public api::State, private source::Handler {
+ public:
+  explicit Daemon(Config config);
+  ~Daemon() override;
+
+  // Loads or adopts the kernel side, then serves until SIGTERM or SIGINT. Enforcement stays in the kernel after it.
+  Status run();
+
+  [[nodiscard]] api::StatusView status() const override;
+  [[nodiscard]] std::vector<api::PolicyView> policies() const override;
+  [[nodiscard]] std::vector<api::WorkloadView> workloads() const override;
+  [[nodiscard]] std::vector<api::EndpointView> endpoints() const override;
+  [[nodiscard]] api::StatsView stats() const override;
+  [[nodiscard]] Result<api::ExplainView> explain(const api::ExplainQuery& query) const override;
+  [[nodiscard]] std::vector<std::string> baseline() const override;
+  [[nodiscard]] const store::FlowHistory& flows() const override { return history_; }
+
+ private:
+  void on_upsert(source::Document document) override;
+  void on_remove(const std::string& origin) override;
+  void on_unreadable(const std::string& origin, const std::string& path, const Error& error) override;
+  void on_synced() override;
+  void on_health(const std::string& problem) override;
+
+  Status start();
+  Status prepare_state_dir();
+  void schedule_rebuild();
+  void rebuild();
+  bool may_commit();
+  void after_commit(bool changed);
+  void watch_ring();
+  void wait_for_ring();
+  void drain_ring();
+  void handle_record(const casa_event& record);
+  void end_refused(const casa_event& record);
+  void end_udp_flows(std::uint64_t socket);
+  void watch_addresses();
+  void every_second();
+  void collect_denials();
+  void sweep(bool counters);
+  void sweep_udp();
+  void keep_watchdog();
+  void watch_signals();
+  void note_problem(const std::string& key, std::string problem);
+
+  struct UdpSeen {
+    std::uint64_t packets = 0;
+    std::chrono::steady_clock::time_point at;
+  };
+
+  const Config config_;
+  boost::asio::io_context io_;
+  boost::asio::signal_set signals_;
+  boost::asio::steady_timer rebuild_timer_, ring_timer_, second_timer_, watchdog_timer_;
+  std::unique_ptr<boost::asio::posix::stream_descriptor> ring_fd_, address_fd_;
+
+  identity::CgroupMount mount_;
+  identity::Allocator allocator_;
+  Documents documents_;
+  std::unique_ptr<datapath::Datapath> datapath_;
+  std::unique_ptr<source::DirectorySource> source_;
+  std::unique_ptr<api::Server> server_;
+
+  identity::Snapshot snapshot_;
+  compile::Compiled compiled_;
+  event::Decoder decoder_;
+  store::FlowHistory history_;
+
+  const std::chrono::system_clock::time_point started_;
+  std::map<std::string, std::string> problems_;  // by what is concerned
+  std::optional<std::chrono::system_clock::time_point> generation_time_, last_change_;
+  std::string digest_, source_problem_;
+  bool synced_ = false, attached_ = false, rebuild_pending_ = false;
+  unsigned idle_rounds_ = 0, seconds_ = 0;
+  std::uint64_t cgroup_failures_ = 0;
+  std::map<std::string, UdpSeen> udp_seen_;
+  std::map<std::uint64_t, std::chrono::system_clock::time_point> policy_sync_;
+};
+
+}  // namespace casa::app

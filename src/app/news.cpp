@@ -1,0 +1,143 @@
+// News from the kernel: the ring, the totals of denials, the sweep over live flows.
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "app/daemon.h"
+#include "base/log.h"
+
+namespace casa::app {
+
+namespace asio = boost::asio;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+namespace {
+
+constexpr milliseconds kRingInterval{10};
+constexpr std::size_t kRecordsPerRound = 4096;
+constexpr unsigned kIdleRounds = 100;         // a second of nothing: sleep until the kernel wakes us
+constexpr unsigned kSweepSeconds = 10;        // counters of live flows
+constexpr seconds kUdpIdle{60};               // a UDP conversation without a packet for so long has ended
+
+std::string bytes_of(const casa_udp_key& key) { return {reinterpret_cast<const char*>(&key), sizeof key}; }
+
+}  // namespace
+
+void Daemon::watch_ring() {
+  ring_fd_ = std::make_unique<asio::posix::stream_descriptor>(io_, ::dup(datapath_->ring_fd()));
+  ring_timer_.expires_after(kRingInterval);
+  ring_timer_.async_wait([this](boost::system::error_code error) {
+    if (!error) drain_ring();
+  });
+}
+
+void Daemon::drain_ring() {
+  std::size_t handled = datapath_->drain(kRecordsPerRound, [this](const casa_event& record) { handle_record(record); });
+  idle_rounds_ = handled == 0 ? idle_rounds_ + 1 : 0;
+  if (idle_rounds_ >= kIdleRounds && datapath_->sleep_on_ring()) {
+    wait_for_ring();
+    return;
+  }
+  // A full round has more waiting: other work gets its turn in between, no time is lost.
+  ring_timer_.expires_after(handled == kRecordsPerRound ? milliseconds{0} : kRingInterval);
+  ring_timer_.async_wait([this](boost::system::error_code error) {
+    if (!error) drain_ring();
+  });
+}
+
+void Daemon::wait_for_ring() {
+  ring_fd_->async_wait(asio::posix::descriptor_base::wait_read, [this](boost::system::error_code error) {
+    if (error) return;
+    idle_rounds_ = 0;
+    drain_ring();
+  });
+}
+
+void Daemon::handle_record(const casa_event& record) {
+  if (record.kind == CASA_EVENT_CGROUP) {
+    schedule_rebuild();
+    return;
+  }
+  if (record.kind == CASA_EVENT_DENIED) end_refused(record);
+  if (record.kind == CASA_EVENT_FLOW_END && record.protocol == static_cast<std::uint8_t>(policy::Protocol::kUdp)) {
+    end_udp_flows(record.cookie);
+    return;
+  }
+  if (auto flow = decoder_.decode(record)) history_.add(*flow);
+}
+
+// A dropped packet alone leaves the application waiting; it is to know at once.
+void Daemon::end_refused(const casa_event& record) {
+  if (!(record.flags & (CASA_EVENT_ESTABLISHED | CASA_EVENT_PEER_WAITS)) || record.verdict != CASA_DENIED) return;
+  Status ended = datapath_->end_connection(record);
+  if (!ended && ended.error().code != ErrorCode::kNotFound) note_problem("ending refused connections", ended.error().context);
+}
+
+void Daemon::end_udp_flows(std::uint64_t socket) {
+  for (const auto& flow : datapath_->udp_flows()) {
+    if (flow.key.cookie != socket) continue;
+    history_.add(decoder_.decode_udp(flow.key, flow.state, event::News::kEnd));
+    datapath_->forget_udp_flow(flow.key);
+    udp_seen_.erase(bytes_of(flow.key));
+  }
+}
+
+void Daemon::every_second() {
+  second_timer_.expires_after(seconds{1});
+  second_timer_.async_wait([this](boost::system::error_code error) {
+    if (error) return;
+    collect_denials();
+    auto failures = datapath_->stats()[CASA_STAT_FAIL_CGROUP_INSERT];
+    if (failures != cgroup_failures_) {
+      cgroup_failures_ = failures;
+      note_problem("cgroup map", fmt::format("{} cgroups could not be entered into the kernel's table, which holds {}; raise limits.cgroups", failures, datapath_->limits().cgroups));
+      schedule_rebuild();
+    }
+    if (++seconds_ % kSweepSeconds == 0) {
+      sweep(true);
+      sweep_udp();
+    }
+    every_second();
+  });
+}
+
+void Daemon::collect_denials() {
+  for (const auto& denial : datapath_->denials())
+    if (auto flow = decoder_.pending(denial.key, denial.value)) history_.add(*flow);
+}
+
+// `counters`: also tell how far the live flows are; otherwise only what is no longer allowed is looked for.
+void Daemon::sweep(bool counters) {
+  Status swept = datapath_->sweep([&](const casa_event& record) {
+    end_refused(record);
+    bool refused = record.verdict == CASA_DENIED;
+    if (!refused && !counters) return;
+    auto flow = decoder_.decode(record);
+    if (!flow) return;
+    if (refused) flow->news = event::News::kEnd;
+    history_.add(*flow);
+    if (!refused) return;
+    flow->news = event::News::kDenied;
+    history_.add(*flow);
+  });
+  if (!swept && swept.error().code != ErrorCode::kUnsupported) note_problem("sweep", swept.error().context);
+}
+
+void Daemon::sweep_udp() {
+  auto now = std::chrono::steady_clock::now();
+  std::map<std::string, UdpSeen> still;
+  for (const auto& flow : datapath_->udp_flows()) {
+    std::string key = bytes_of(flow.key);
+    std::uint64_t packets = std::uint64_t{flow.state.tx_packets} + flow.state.rx_packets;
+    auto known = udp_seen_.find(key);
+    UdpSeen seen = known != udp_seen_.end() && known->second.packets == packets ? known->second : UdpSeen{packets, now};
+    bool ended = now - seen.at >= kUdpIdle;
+    if (ended || seen.at == now) history_.add(decoder_.decode_udp(flow.key, flow.state, ended ? event::News::kEnd : event::News::kUpdate));
+    if (ended) datapath_->forget_udp_flow(flow.key);
+    else still.emplace(std::move(key), seen);
+  }
+  udp_seen_ = std::move(still);
+}
+
+}  // namespace casa::app

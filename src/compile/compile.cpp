@@ -1,0 +1,345 @@
+// Policies become rows. A row is written once: where two policies of one workload say the same, the first (by name) is
+// the one that flows are credited to. There are no deny rows: what no row allows is denied.
+#include "compile/compile.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace casa::compile {
+namespace {
+
+using identity::Backend;
+using identity::NameKind;
+using identity::ServiceInfo;
+using identity::Snapshot;
+using identity::Workload;
+using policy::AllowedSource;
+using policy::CasaPolicy;
+using policy::MultiAgentSystem;
+using policy::Protocol;
+
+std::string text_of(const NamespacedName& name) { return name.ns + "/" + name.name; }
+
+class Compiler {
+ public:
+  Compiler(const identity::ObjectSet& objects, const Snapshot& snapshot, identity::Allocator& allocator, bool audit_node)
+      : objects_(objects), snapshot_(snapshot), allocator_(allocator), audit_node_(audit_node) {}
+
+  Compiled run() {
+    collect_prefixes();
+    for (const auto& [key, object] : objects_.objects)
+      if (const auto* p = std::get_if<CasaPolicy>(&object)) casa_policy(*p);
+    for (const auto& invalid : objects_.invalid) invalid_policy(invalid);
+    for (const auto& [key, object] : objects_.objects)
+      if (const auto* m = std::get_if<MultiAgentSystem>(&object)) multi_agent_system(*m);
+    subjects();
+    cgroups();
+    out_.image.addresses = {snapshot_.addresses.begin(), snapshot_.addresses.end()};
+    endpoints();
+    return std::move(out_);
+  }
+
+ private:
+  struct Rule {
+    std::uint32_t number = 0;
+    RuleSource source;
+  };
+
+  Rule rule(const NamespacedName& policy, std::string field) {
+    return {allocator_.number_of(NameKind::kPolicy, policy.ns, policy.name), {policy, std::move(field)}};
+  }
+
+  void allow(std::uint32_t subject, std::uint32_t peer, casa_direction direction, std::uint8_t protocol, std::uint16_t port, casa_reason reason, const Rule& r) {
+    PolicyKey key{subject, peer, direction, protocol, port};
+    if (!out_.image.policy.try_emplace(key, CASA_POLICY_PAYLOAD(reason, r.number)).second) return;
+    out_.sources.emplace(key, r.source);
+    // The mark that tells "this peer, but not this port" from "not this peer".
+    out_.image.policy.try_emplace({subject, peer, direction, 0, 0}, CASA_POLICY_PAYLOAD(CASA_REASON_NONE, r.number));
+  }
+
+  bool is_workload(std::uint32_t identity) const { return workload_ids_.contains(identity); }
+
+  // One permission at both ends. `target` is the port that the peer listens on.
+  void allow_pair(std::uint32_t subject, const Backend& backend, std::uint16_t target, Protocol protocol, casa_reason reason, const Rule& r) {
+    auto proto = static_cast<std::uint8_t>(protocol);
+    allow(subject, backend.identity, CASA_EGRESS, proto, target, reason, r);
+    allow(subject, CASA_ID_NOBODY, CASA_EGRESS, proto, target, CASA_REASON_CONNECTION_REFUSED, r);
+    if (!backend.workload.name.empty()) allow(backend.identity, subject, CASA_INGRESS, proto, target, reason, r);
+  }
+
+  // Returns what is wrong, or empty.
+  std::string allow_service(std::uint32_t subject, const NamespacedName& name, std::uint16_t port, casa_reason reason, const Rule& r, const std::string& user) {
+    const ServiceInfo& service = snapshot_.services.at(name);
+    std::string where = fmt::format("{}:{}", text_of(name), port);
+    EndpointReport& report = report_of(service, port);
+    report.used_by.insert(user);
+    if (service.implicit) {
+      const Workload& w = snapshot_.workloads.at(name);
+      allow_pair(subject, {w.identity, w.name, {}, port}, port, Protocol::kTcp, reason, r);
+      if (w.instances.empty() && w.addresses.empty()) return fmt::format("endpoint {} has no running instance", where);
+      return {};
+    }
+    if (!service.problem.empty()) return fmt::format("endpoint {} {}", where, service.problem);
+    bool found = false, any = false;
+    for (const auto& p : service.ports) {
+      if (p.port != port) continue;
+      found = true;
+      for (const auto& backend : p.backends) {
+        allow_pair(subject, backend, backend.port, p.protocol, reason, r);
+        any = true;
+      }
+      if (!service.cluster_ips.empty()) allow(subject, service.identity, CASA_EGRESS, static_cast<std::uint8_t>(p.protocol), port, reason, r);
+    }
+    if (!found) return fmt::format("endpoint {} names a port that the Service does not have", where);
+    if (!any) return fmt::format("endpoint {} has no addresses", where);
+    return {};
+  }
+
+  EndpointReport& report_of(const ServiceInfo& service, std::uint16_t port) {
+    auto [it, fresh] = endpoint_reports_.try_emplace({service.name, port});
+    EndpointReport& report = it->second;
+    if (!fresh) return report;
+    report.name = service.name;
+    report.port = port;
+    auto add_workload = [&](const NamespacedName& name, std::uint16_t target) {
+      report.workloads.push_back(text_of(name));
+      for (const auto& ip : snapshot_.workloads.at(name).addresses)
+        report.addresses.push_back(with_port(ip, target));
+    };
+    if (service.implicit) {
+      add_workload(service.name, port);
+      report.state = snapshot_.workloads.at(service.name).instances.empty() ? "no such Service; stands for the workload of that name, which is not running"
+                                                                            : "resolved";
+      return report;
+    }
+    report.state = service.problem;
+    bool found = false;
+    for (const auto& p : service.ports) {
+      if (p.port != port) continue;
+      found = true;
+      report.protocol = p.protocol;
+      for (const auto& backend : p.backends) {
+        if (!backend.workload.name.empty()) add_workload(backend.workload, backend.port);
+        else report.addresses.push_back(with_port(backend.address, backend.port));
+      }
+      for (const auto& ip : service.cluster_ips) report.addresses.push_back(with_port(ip, port));
+    }
+    if (report.state.empty()) report.state = !found ? "the Service has no such port" : report.workloads.empty() && report.addresses.empty() ? "no addresses" : "resolved";
+    return report;
+  }
+
+  void collect_prefixes() {
+    for (const auto& [name, w] : snapshot_.workloads) workload_ids_.insert(w.identity);
+    for (const auto& [key, object] : objects_.objects) {
+      const auto* p = std::get_if<CasaPolicy>(&object);
+      if (p == nullptr) continue;
+      for (const auto& source : p->allowed_sources)
+        if (const auto* prefix = std::get_if<IpPrefix>(&source.from))
+          out_.image.prefixes[*prefix] = allocator_.number_of(NameKind::kPrefix, "", to_string(*prefix));
+    }
+    // Addresses that only an EndpointSlice knows belong to the prefixes around them as well.
+    for (const auto& [name, service] : snapshot_.services)
+      for (const auto& port : service.ports)
+        for (const auto& backend : port.backends)
+          if (backend.workload.name.empty() && backend.identity >= CASA_ID_FIRST) plain_addresses_[backend.address] = backend.identity;
+  }
+
+  // A look-up finds the longest prefix only, so a rule for a prefix is written for every longer one inside it too.
+  std::vector<std::uint32_t> identities_inside(const IpPrefix& prefix) const {
+    std::vector<std::uint32_t> found;
+    for (auto it = out_.image.prefixes.lower_bound(prefix); it != out_.image.prefixes.end() && prefix.contains(it->first.address); ++it)
+      if (prefix.contains(it->first)) found.push_back(it->second);
+    for (auto it = plain_addresses_.lower_bound(prefix.address); it != plain_addresses_.end() && prefix.contains(it->first); ++it) found.push_back(it->second);
+    if (prefix.length == 0 || (prefix.length == 96 && prefix.address.is_v4())) found.push_back(CASA_ID_WORLD);
+    return found;
+  }
+
+  std::string source_text(const AllowedSource& source) const {
+    std::string text;
+    if (std::holds_alternative<policy::HostSource>(source.from)) text = "host";
+    else if (const auto* name = std::get_if<NamespacedName>(&source.from)) text = text_of(*name);
+    else text = to_string(std::get<IpPrefix>(source.from));
+    return source.port != 0 ? fmt::format("{}:{}", text, source.port) : text;
+  }
+
+  void allow_source(std::uint32_t subject, const AllowedSource& source, const Rule& r) {
+    std::vector<std::uint32_t> peers;
+    if (std::holds_alternative<policy::HostSource>(source.from)) peers.push_back(CASA_ID_HOST);
+    else if (const auto* name = std::get_if<NamespacedName>(&source.from)) peers.push_back(snapshot_.workloads.at(*name).identity);
+    else peers = identities_inside(std::get<IpPrefix>(source.from));
+    for (auto peer : peers)
+      for (auto protocol : {Protocol::kTcp, Protocol::kUdp}) allow(subject, peer, CASA_INGRESS, static_cast<std::uint8_t>(protocol), source.port, CASA_REASON_SOURCE_ALLOWED, r);
+  }
+
+  void casa_policy(const CasaPolicy& p) {
+    PolicyReport report{"CASAPolicy", {p.meta.ns, p.meta.name}, {}, {}, p.meta.where.file, Phase::kActive, {}, {}, {}, {}};
+    const Workload& w = snapshot_.workloads.at({p.meta.ns, p.target_name});
+    report.target = fmt::format("{}/{}", policy::to_string(p.target_kind), p.target_name);
+    report.enforcement = p.enforcement == policy::Enforcement::kAudit ? "audit" : "enforce";
+    std::vector<std::string> notes;
+    for (std::size_t i = 0; i < p.allowed_endpoints.size(); ++i) {
+      const auto& endpoint = p.allowed_endpoints[i];
+      report.allowed_endpoints.push_back(fmt::format("{}:{}", text_of(endpoint.service), endpoint.port));
+      std::string problem = allow_service(w.identity, endpoint.service, endpoint.port, CASA_REASON_ENDPOINT_ALLOWED,
+                                          rule(report.name, fmt::format("spec.allowedEndpoints[{}]", i)), text_of(report.name));
+      if (!problem.empty()) notes.push_back(std::move(problem));
+    }
+    for (std::size_t i = 0; i < p.allowed_sources.size(); ++i) {
+      report.allowed_sources.push_back(source_text(p.allowed_sources[i]));
+      allow_source(w.identity, p.allowed_sources[i], rule(report.name, fmt::format("spec.allowedSources[{}]", i)));
+    }
+    if (p.llm_endpoint) llm_note(*p.llm_endpoint, report, notes);
+    named_.insert(w.name);
+    if (p.enforcement == policy::Enforcement::kAudit) audited_.insert(w.name);
+    else enforced_.insert(w.name);
+    out_.policies_of[w.name].push_back(text_of(report.name));
+    finish(std::move(report), w, std::move(notes));
+  }
+
+  static void llm_note(const policy::LlmEndpoint& llm, PolicyReport& report, std::vector<std::string>& notes) {
+    report.llm_endpoint = fmt::format("{}:{}", llm.fqdn, llm.port);
+    notes.push_back(fmt::format("llmEndpoint {} is not reachable yet: this version has no FQDN enforcement, so the name stays denied", report.llm_endpoint));
+  }
+
+  void finish(PolicyReport report, const Workload& w, std::vector<std::string> notes) {
+    if (w.exempt) notes.insert(notes.begin(), "the target is exempt by casa.io/enforcement: disabled, nothing is enforced");
+    if (w.instances.empty() && w.addresses.empty()) {
+      report.phase = Phase::kPending;
+      notes.insert(notes.begin(), fmt::format("target {} has no running instance yet; it is enforced the moment it appears", text_of(w.name)));
+    }
+    report.message = notes.empty() ? "enforced" : fmt::format("{}", fmt::join(notes, "; "));
+    out_.policies.push_back(std::move(report));
+  }
+
+  void invalid_policy(const identity::InvalidPolicy& invalid) {
+    PolicyReport report{"CASAPolicy", invalid.name, invalid.target_name, "enforce", invalid.origin, Phase::kFailed, invalid.message, {}, {}, {}};
+    if (!invalid.target_name.empty()) {
+      report.message += "; its workload is denied everything until this is mended";
+      NamespacedName target{invalid.name.ns, invalid.target_name};
+      failed_.insert(target);
+      out_.policies_of[target].push_back(text_of(invalid.name));
+    }
+    out_.policies.push_back(std::move(report));
+  }
+
+  // Defaults for apps that no CASAPolicy names (docs/policy.md): agents and clients may call the MCP servers and agents of
+  // their system; an MCP server calls nobody.
+  void multi_agent_system(const MultiAgentSystem& m) {
+    PolicyReport report{"MultiAgentSystem", {m.meta.ns, m.meta.name}, fmt::format("{} apps", m.apps.size()), "enforce", m.meta.where.file, Phase::kActive, {}, {}, {}, {}};
+    std::vector<std::string> notes;
+    std::size_t running = 0, defaulted = 0;
+    for (std::size_t i = 0; i < m.apps.size(); ++i) {
+      const auto& app = m.apps[i];
+      const Workload& w = snapshot_.workloads.at({m.meta.ns, app.kubernetes_workload_name});
+      if (!w.instances.empty() || !w.addresses.empty()) ++running;
+      if (named_.contains(w.name) || failed_.contains(w.name)) continue;
+      ++defaulted;
+      defaulted_.insert(w.name);
+      out_.policies_of[w.name].push_back(text_of(report.name));
+      if (app.type == policy::AppType::kMcpServer) continue;
+      for (std::size_t j = 0; j < m.apps.size(); ++j) {
+        const auto& callee = m.apps[j];
+        if (j == i || callee.type == policy::AppType::kClient || callee.service.empty()) continue;
+        std::string problem = allow_service(w.identity, {m.meta.ns, callee.service}, callee.port, CASA_REASON_MAS_DEFAULT,
+                                            rule(report.name, fmt::format("spec.apps[{}]", j)), text_of(report.name));
+        if (!problem.empty() && std::ranges::find(notes, problem) == notes.end()) notes.push_back(std::move(problem));
+      }
+    }
+    if (m.llm) llm_note(*m.llm, report, notes);
+    if (running == 0) report.phase = Phase::kPending;
+    notes.insert(notes.begin(), fmt::format("{} of {} apps are running, {} follow the system's defaults", running, m.apps.size(), defaulted));
+    report.message = fmt::format("{}", fmt::join(notes, "; "));
+    out_.policies.push_back(std::move(report));
+  }
+
+  void subjects() {
+    for (const auto& [name, w] : snapshot_.workloads) {
+      if (w.exempt) {
+        out_.image.subjects[w.identity] = CASA_SUBJECT_MANAGED | CASA_SUBJECT_EXEMPT;
+        continue;
+      }
+      if (!w.managed) continue;
+      std::uint32_t flags = CASA_SUBJECT_MANAGED;
+      if (failed_.contains(name)) flags |= CASA_SUBJECT_INVALID;
+      else if (!named_.contains(name) && !defaulted_.contains(name)) flags |= CASA_SUBJECT_NO_POLICY;
+      // One enforcing policy among several is enough to enforce.
+      if (audit_node_ || (audited_.contains(name) && !enforced_.contains(name) && !failed_.contains(name))) flags |= CASA_SUBJECT_AUDIT;
+      out_.image.subjects[w.identity] = flags;
+      if (failed_.contains(name)) drop_rows_of(w.identity);
+    }
+    for (const auto& [ns, mas] : snapshot_.mas_namespaces)
+      out_.image.subjects[mas.undeclared] = CASA_SUBJECT_MANAGED | CASA_SUBJECT_UNDECLARED | (audit_node_ ? CASA_SUBJECT_AUDIT : 0u);
+  }
+
+  // A policy that does not validate leaves its workload with nothing, not with what other policies still say.
+  void drop_rows_of(std::uint32_t subject) {
+    auto first = out_.image.policy.lower_bound({subject, 0, CASA_EGRESS, 0, 0});
+    auto last = first;
+    while (last != out_.image.policy.end() && last->first.subject == subject) ++last;
+    out_.image.policy.erase(first, last);
+  }
+
+  void add_path(const std::string& path, std::uint32_t payload) {
+    out_.image.cgroup_paths.emplace(path, payload);
+    auto level = static_cast<unsigned>(std::ranges::count(path, '/')) + 1;
+    out_.image.level_max = std::max(out_.image.level_max, level);
+  }
+
+  void cgroups() {
+    for (const auto& [name, w] : snapshot_.workloads) {
+      for (const auto& place : w.declared) add_path(place.path, w.identity);
+      for (const auto& instance : w.instances) out_.image.cgroups[instance.id] = w.identity;
+    }
+    for (const auto& [ns, mas] : snapshot_.mas_namespaces) {
+      add_path(mas.slice, mas.undeclared | CASA_CGROUP_SLICE);
+      for (const auto& instance : mas.instances) out_.image.cgroups.emplace(instance.id, mas.undeclared | CASA_CGROUP_SLICE);
+    }
+  }
+
+  void endpoints() {
+    for (auto& [key, report] : endpoint_reports_) out_.endpoints.push_back(std::move(report));
+  }
+
+  const identity::ObjectSet& objects_;
+  const Snapshot& snapshot_;
+  identity::Allocator& allocator_;
+  const bool audit_node_;
+  Compiled out_;
+  std::set<std::uint32_t> workload_ids_;
+  std::map<IpAddress, std::uint32_t> plain_addresses_;
+  std::map<std::pair<NamespacedName, std::uint16_t>, EndpointReport> endpoint_reports_;
+  std::set<NamespacedName> named_, audited_, enforced_, failed_, defaulted_;
+};
+
+}  // namespace
+
+const char* to_string(Phase phase) {
+  switch (phase) {
+    case Phase::kPending: return "Pending";
+    case Phase::kActive: return "Active";
+    case Phase::kFailed: return "Failed";
+  }
+  return "Pending";
+}
+
+Compiled compile(const identity::ObjectSet& objects, const Snapshot& snapshot, identity::Allocator& allocator, bool audit_node) {
+  return Compiler(objects, snapshot, allocator, audit_node).run();
+}
+
+Status check_limits(const MapImage& image, const Limits& limits) {
+  auto check = [](const char* what, std::size_t used, std::size_t limit, const char* knob) -> Status {
+    if (used <= limit) return {};
+    return fail(ErrorCode::kLimit, "the policies need {} {}, the kernel map holds {}; raise {} in the config and run `casad detach` once", used, what, limit, knob);
+  };
+  TRY(check("declared cgroups", std::max(image.cgroup_paths.size(), image.cgroups.size()), limits.cgroups, "limits.cgroups"));
+  TRY(check("workloads", image.subjects.size(), limits.subjects, "limits.workloads"));
+  TRY(check("policy entries", image.policy.size(), limits.policy, "limits.policyEntries"));
+  TRY(check("addresses", image.addresses.size(), limits.addresses, "limits.addresses"));
+  TRY(check("prefixes", image.prefixes.size(), limits.prefixes, "limits.prefixes"));
+  for (const auto& [path, payload] : image.cgroup_paths)
+    if (path.size() + 2 > CASA_CGROUP_PATH_MAX) return fail(ErrorCode::kLimit, "cgroup path {} is longer than {} bytes", path, CASA_CGROUP_PATH_MAX - 2);
+  return {};
+}
+
+}  // namespace casa::compile

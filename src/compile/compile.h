@@ -1,0 +1,63 @@
+// (policies, Snapshot) -> MapImage, and the report that says of each policy what became of it. Pure.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "compile/map_image.h"
+#include "identity/snapshot.h"
+
+namespace casa::compile {
+
+using policy::NamespacedName;
+
+enum class Phase { kPending, kActive, kFailed };
+const char* to_string(Phase phase);
+
+struct PolicyReport {
+  std::string kind;  // CASAPolicy, MultiAgentSystem
+  NamespacedName name;
+  std::string target, enforcement, origin;
+  Phase phase = Phase::kPending;
+  std::string message;
+  std::vector<std::string> allowed_endpoints, allowed_sources;
+  std::string llm_endpoint;
+};
+
+// Why a (subject, peer, port) may talk: the first policy field that says so.
+struct RuleSource {
+  NamespacedName policy;
+  std::string field;  // "spec.allowedEndpoints[0]"
+};
+
+struct EndpointReport {
+  NamespacedName name;
+  std::uint16_t port = 0;
+  policy::Protocol protocol = policy::Protocol::kTcp;
+  std::string state;
+  std::vector<std::string> workloads, addresses;
+  std::set<std::string> used_by;
+};
+
+struct Compiled {
+  MapImage image;
+  std::vector<PolicyReport> policies;
+  std::vector<EndpointReport> endpoints;
+  std::map<PolicyKey, RuleSource> sources;                 // of image.policy's rows
+  std::map<NamespacedName, std::vector<std::string>> policies_of;  // workload -> "ns/name"
+};
+
+struct Limits {
+  std::size_t cgroups = CASA_MAX_CGROUPS, subjects = CASA_MAX_SUBJECTS, policy = CASA_MAX_POLICY, addresses = CASA_MAX_ADDRESSES, prefixes = CASA_MAX_PREFIXES;
+};
+
+Compiled compile(const identity::ObjectSet& objects, const identity::Snapshot& snapshot, identity::Allocator& allocator, bool audit_node);
+
+// kLimit with a sentence when the image cannot fit the kernel's maps.
+Status check_limits(const MapImage& image, const Limits& limits);
+
+}  // namespace casa::compile

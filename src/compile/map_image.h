@@ -1,0 +1,40 @@
+// One generation as the kernel will hold it: plain sorted tables, each row a key and a 32-bit payload in the words of
+// casa/abi/policy.h. Pure data; equal inputs give equal images, so that golden tests and the digest mean something.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/ip.h"
+#include "casa/abi/policy.h"
+
+namespace casa::compile {
+
+struct PolicyKey {
+  std::uint32_t subject = 0, peer = 0;
+  casa_direction direction = CASA_EGRESS;
+  std::uint8_t protocol = 0;
+  std::uint16_t port = 0;
+  auto operator<=>(const PolicyKey&) const = default;
+};
+
+struct MapImage {
+  std::map<std::string, std::uint32_t> cgroup_paths;  // below the enforcement root
+  std::map<std::uint64_t, std::uint32_t> cgroups;     // ids of those that exist now
+  std::map<std::uint32_t, std::uint32_t> subjects;
+  std::map<PolicyKey, std::uint32_t> policy;
+  std::map<IpAddress, std::uint32_t> addresses;
+  std::map<IpPrefix, std::uint32_t> prefixes;
+  unsigned level_min = 1, level_max = 1;  // below the enforcement root
+};
+
+// SHA-256 over what the policy means (cgroup ids, which differ from node to node, are left out), hex.
+std::string digest(const MapImage& image);
+
+// One row a line, sorted, for golden tests and people.
+std::string to_text(const MapImage& image);
+
+}  // namespace casa::compile

@@ -1,0 +1,101 @@
+// The kernel side, from the daemon's point of view: load or adopt the programs and their pinned maps, attach them once at
+// the enforcement root, bring in one generation at a time. The only room that calls libbpf; libbpf's errors become Error
+// here. One thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "compile/compile.h"
+#include "compile/map_image.h"
+#include "casa/abi/event.h"
+#include "casa/abi/policy.h"
+#include "casa/abi/stats.h"
+#include "identity/cgroups.h"
+
+namespace casa::datapath {
+
+struct Options {
+  std::string bpffs;  // pins go to <bpffs>/abi-<N>
+  identity::CgroupMount mount;
+  compile::Limits limits;  // sizes of maps that do not exist yet
+};
+
+struct MapUse {
+  std::string name;
+  std::size_t used = 0, capacity = 0;
+};
+
+struct ProgramCost {
+  std::string program;
+  std::uint32_t verified_instructions = 0;
+};
+
+class Datapath {
+ public:
+  // Loads the programs, adopts pinned maps and links or makes them, and repairs what a crash left half-staged. Nothing
+  // changes for running traffic. kBusy when another daemon holds the pins.
+  static Result<std::unique_ptr<Datapath>> open(const Options& options);
+  virtual ~Datapath() = default;
+
+  // Brings the image in force: everything or nothing. Returns false when it was in force already.
+  virtual Result<bool> commit(const compile::MapImage& image) = 0;
+  // Attaches what is not attached yet; to be called after the first commit. Then removes pins of other ABI versions.
+  virtual Status attach() = 0;
+
+  [[nodiscard]] virtual bool adopted() const = 0;
+  [[nodiscard]] virtual std::uint32_t generation() const = 0;
+  [[nodiscard]] virtual const compile::Limits& limits() const = 0;  // real map sizes
+
+  // The ring. `drain` handles at most `most` records and returns how many it did.
+  [[nodiscard]] virtual int ring_fd() const = 0;
+  virtual std::size_t drain(std::size_t most, const std::function<void(const casa_event&)>& handle) = 0;
+  // Tells the kernel that nobody looks at the ring without being woken; returns false when something waits in it already.
+  virtual bool sleep_on_ring() = 0;
+
+  // Visits every live TCP flow (kind FLOW_UPDATE; DENIED ones are no longer allowed). kUnsupported on kernels without it.
+  virtual Status sweep(const std::function<void(const casa_event&)>& handle) = 0;
+  struct UdpFlow {
+    casa_udp_key key;
+    casa_sk state;
+  };
+  virtual std::vector<UdpFlow> udp_flows() = 0;
+  virtual void forget_udp_flow(const casa_udp_key& key) = 0;
+  struct Denial {
+    casa_denial_key key;
+    casa_denial value;
+  };
+  virtual std::vector<Denial> denials() = 0;
+
+  // Ends the connection of a refused packet, so that the application learns at once (SOCK_DESTROY).
+  virtual Status end_connection(const casa_event& event) = 0;
+
+  [[nodiscard]] virtual std::array<std::uint64_t, CASA_STAT_COUNT> stats() const = 0;
+  [[nodiscard]] virtual std::vector<MapUse> map_use() const = 0;
+  // "cgroup watch", "sweep", ...: "on", or "off: why".
+  [[nodiscard]] virtual const std::map<std::string, std::string>& features() const = 0;
+};
+
+// Removes links and maps under `bpffs`: the end of enforcement. kBusy while a daemon runs; kNotFound when there is nothing.
+Status detach(const std::string& bpffs);
+
+struct Probe {
+  std::string feature;
+  bool works = false;
+  bool required = false;
+  std::string detail;
+};
+// Finds by loading, and without leaving anything behind, what this kernel can do.
+std::vector<Probe> probe_kernel();
+
+// What the verifier walked for each program, found by loading.
+Result<std::vector<ProgramCost>> verifier_costs();
+
+}  // namespace casa::datapath

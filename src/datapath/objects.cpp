@@ -1,0 +1,97 @@
+#include "datapath/objects.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+
+namespace casa::datapath {
+namespace {
+
+constexpr std::size_t kLogBytes = 8192;
+std::string libbpf_log;
+
+int keep_message(enum libbpf_print_level level, const char* format, va_list args) {
+  if (level == LIBBPF_DEBUG) return 0;
+  char line[1024];
+  int n = std::vsnprintf(line, sizeof line, format, args);
+  if (n <= 0) return 0;
+  // libbpf asks for a BPF token at each load and says so; that is no news.
+  if (std::strstr(line, "BPF token") != nullptr) return 0;
+  libbpf_log.append(line, std::min<std::size_t>(static_cast<std::size_t>(n), sizeof line - 1));
+  if (libbpf_log.size() > kLogBytes) libbpf_log.erase(0, libbpf_log.size() - kLogBytes);
+  return 0;
+}
+
+std::string last_lines(const std::string& text, std::size_t lines) {
+  std::size_t at = text.size();
+  while (at > 0 && lines > 0) {
+    at = text.rfind('\n', at - 1);
+    if (at == std::string::npos) return text;
+    --lines;
+  }
+  return text.substr(at);
+}
+
+// Map sizes: what is pinned keeps its size; what is made gets the configured one.
+void size_maps(bpf_object* object, const LoadOptions& options) {
+  const std::map<std::string, std::size_t> wanted = {
+      {"casa_cgroup", options.limits.cgroups},   {"casa_cgpath", options.limits.cgroups},     {"casa_subject", options.limits.subjects},
+      {"casa_policy", options.limits.policy},    {"casa_addr", options.limits.addresses},     {"casa_lpm", options.limits.prefixes},
+  };
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object) {
+    std::string name = bpf_map__name(map);
+    if (name.starts_with(".") || bpf_map__is_internal(map)) continue;
+    if (auto it = wanted.find(name); it != wanted.end()) bpf_map__set_max_entries(map, static_cast<std::uint32_t>(it->second));
+    if (options.pin_dir.empty()) {
+      bpf_map__set_pin_path(map, nullptr);
+      continue;
+    }
+    std::string path = options.pin_dir + "/" + name;
+    bpf_map__set_pin_path(map, path.c_str());
+    int fd = bpf_obj_get(path.c_str());
+    if (fd < 0) continue;
+    bpf_map_info info{};
+    std::uint32_t length = sizeof info;
+    if (bpf_map_get_info_by_fd(fd, &info, &length) == 0) bpf_map__set_max_entries(map, info.max_entries);
+    ::close(fd);
+  }
+}
+
+template <typename T>
+Result<Skeleton<T>> load_object(const char* what, const LoadOptions& options) {
+  libbpf_set_print(keep_message);
+  take_libbpf_log();
+  // Kernels before 5.11 charge maps to RLIMIT_MEMLOCK.
+  rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
+  ::setrlimit(RLIMIT_MEMLOCK, &unlimited);
+  LIBBPF_OPTS(bpf_object_open_opts, open_options);
+  if (options.verifier_log) open_options.kernel_log_level = 4;  // statistics only
+  Skeleton<T> object(T::open(&open_options));
+  if (!object) return fail_errno(errno, "cannot open the BPF object '{}'", what);
+  size_maps(object->obj, options);
+  if (int err = T::load(object.get()); err != 0) {
+    std::string log = last_lines(take_libbpf_log(), 12);
+    return fail_errno(err, "the kernel does not take the BPF object '{}'{}{}", what, log.empty() ? "" : ":", log);
+  }
+  return object;
+}
+
+}  // namespace
+
+std::string take_libbpf_log() { return std::exchange(libbpf_log, {}); }
+
+Result<EnforceObject> load_enforce(const LoadOptions& options) {
+  return load_object<casa_enforce>("enforce", options);
+}
+Result<WatchObject> load_cgroup_watch(const LoadOptions& options) {
+  return load_object<casa_cgroup_watch>("cgroup_watch", options);
+}
+Result<SweepObject> load_sweep(const LoadOptions& options) {
+  return load_object<casa_sweep>("sweep", options);
+}
+
+}  // namespace casa::datapath

@@ -1,0 +1,40 @@
+// The three BPF objects as loaded programs: opened with their maps bound to the pins of one directory, so that whoever
+// loads second finds what the first made.
+#pragma once
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "cgroup_watch.skel.h"
+#include "compile/compile.h"
+#include "enforce.skel.h"
+#include "skeleton.h"
+#include "sweep.skel.h"
+
+namespace casa::datapath {
+
+using EnforceObject = Skeleton<casa_enforce>;
+using WatchObject = Skeleton<casa_cgroup_watch>;
+using SweepObject = Skeleton<casa_sweep>;
+
+struct LoadOptions {
+  std::string pin_dir;  // empty: private maps that vanish with the object (probing)
+  compile::Limits limits;
+  bool verifier_log = false;  // keep each program's verifier statistics
+};
+
+// Errors carry the end of the verifier's or libbpf's log.
+Result<EnforceObject> load_enforce(const LoadOptions& options);
+Result<WatchObject> load_cgroup_watch(const LoadOptions& options);
+Result<SweepObject> load_sweep(const LoadOptions& options);
+
+// libbpf's messages since the last call: warnings only, newest last, bounded.
+std::string take_libbpf_log();
+
+}  // namespace casa::datapath

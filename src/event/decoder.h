@@ -1,0 +1,56 @@
+// Kernel records to flows: numbers become names, monotonic time becomes wall time, the totals of denials become what is
+// new. Keeps the names of identities that are gone, for their flows are not.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "casa/abi/policy.h"
+#include "event/flow.h"
+#include "identity/snapshot.h"
+
+namespace casa::event {
+
+class Decoder {
+ public:
+  Decoder();
+
+  // From now on these are the names.
+  void learn(const identity::Snapshot& snapshot, const identity::ObjectSet& objects, identity::Allocator& allocator);
+
+  // Nothing for records that are no flow news (cgroups), and for a DENIED record that tells nothing new.
+  std::optional<Flow> decode(const casa_event& record);
+
+  // The totals that the kernel kept from before this daemon started: they are not news.
+  void start_from(const casa_denial_key& key, const casa_denial& value);
+  // Attempts that were added up without a record of their own.
+  std::optional<Flow> pending(const casa_denial_key& key, const casa_denial& value);
+
+  // A UDP conversation as the kernel's table has it.
+  Flow decode_udp(const casa_udp_key& key, const casa_sk& state, News news);
+
+ private:
+  struct KnownDenial {
+    std::uint32_t total = 0;
+    Flow last;
+  };
+  using DenialKey = std::string;  // the bytes of casa_denial_key
+
+  std::shared_ptr<const PeerName> name_of(std::uint32_t identity) const;
+  std::shared_ptr<const std::string> policy_of(std::uint32_t rule) const;
+  std::chrono::system_clock::time_point wall_time(std::uint64_t monotonic_ns) const;
+  Flow flow_of(const casa_event& record) const;
+  void add_name(std::uint32_t identity, PeerName name);
+
+  std::unordered_map<std::uint32_t, std::shared_ptr<const PeerName>> names_;
+  std::unordered_map<std::uint32_t, std::shared_ptr<const std::string>> policies_;
+  std::unordered_map<DenialKey, KnownDenial> denials_;
+  std::shared_ptr<const PeerName> unknown_;
+};
+
+}  // namespace casa::event

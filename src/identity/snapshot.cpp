@@ -1,0 +1,322 @@
+// Objects and cgroups become identities here. Order matters little: every step adds to maps keyed by name, and what is
+// contradictory is left out and named in Snapshot::problems rather than guessed.
+#include "identity/snapshot.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "casa/abi/types.h"
+
+namespace casa::identity {
+namespace {
+
+using policy::AllowedSource;
+using policy::CasaPolicy;
+using policy::EndpointSlice;
+using policy::Meta;
+using policy::MultiAgentSystem;
+using policy::Namespace;
+using policy::Object;
+using policy::Pod;
+using policy::Service;
+
+bool is_disabled(const Meta& meta) {
+  auto it = meta.annotations.find("casa.io/enforcement");
+  return it != meta.annotations.end() && it->second == "disabled";
+}
+
+bool is_mas_label(const Meta& meta) {
+  auto it = meta.labels.find("casa.io/injection");
+  return it != meta.labels.end() && it->second == "enabled";
+}
+
+// The workload that a Pod belongs to: its Deployment, its StatefulSet, or itself.
+struct Owner {
+  NamespacedName name;
+  std::string kind;
+};
+Owner owner_of(const Pod& pod) {
+  for (const auto& owner : pod.meta.owners) {
+    if (owner.kind == "ReplicaSet") {
+      std::string name = owner.name;
+      auto hash = pod.meta.labels.find("pod-template-hash");
+      if (hash != pod.meta.labels.end() && name.ends_with("-" + hash->second)) name.resize(name.size() - hash->second.size() - 1);
+      return {{pod.meta.ns, name}, "Deployment"};
+    }
+    return {{pod.meta.ns, owner.name}, owner.kind};
+  }
+  return {{pod.meta.ns, pod.meta.name}, "Pod"};
+}
+
+class Builder {
+ public:
+  Builder(const ObjectSet& objects, const NodeFacts& node, Allocator& allocator) : objects_(objects), node_(node), allocator_(allocator) {}
+
+  Snapshot build() {
+    find_namespaces();
+    find_workloads();
+    find_addresses();
+    find_services();
+    find_cgroups();
+    return std::move(out_);
+  }
+
+ private:
+  template <typename T>
+  void each(auto&& visit) const {
+    for (const auto& [key, object] : objects_.objects)
+      if (const T* value = std::get_if<T>(&object)) visit(*value);
+  }
+
+  void add_mas_namespace(const std::string& ns) {
+    auto& entry = out_.mas_namespaces[ns];
+    if (entry.undeclared != 0) return;
+    entry.undeclared = allocator_.number_of(NameKind::kUndeclared, ns, "");
+    entry.slice = slice_path(ns);
+  }
+
+  void find_namespaces() {
+    each<Namespace>([&](const Namespace& ns) {
+      if (is_mas_label(ns.meta)) add_mas_namespace(ns.meta.name);
+      if (is_disabled(ns.meta)) exempt_namespaces_.insert(ns.meta.name);
+    });
+    each<CasaPolicy>([&](const CasaPolicy& p) { add_mas_namespace(p.meta.ns); });
+    each<MultiAgentSystem>([&](const MultiAgentSystem& m) { add_mas_namespace(m.meta.ns); });
+    for (const auto& invalid : objects_.invalid) add_mas_namespace(invalid.name.ns);
+    for (const auto& ns : exempt_namespaces_) out_.mas_namespaces.erase(ns);
+  }
+
+  Workload& workload(const NamespacedName& name, const std::string& kind) {
+    auto [it, fresh] = out_.workloads.try_emplace(name);
+    Workload& w = it->second;
+    if (fresh) {
+      w.identity = allocator_.number_of(NameKind::kWorkload, name.ns, name.name);
+      w.name = name;
+      w.exempt = exempt_namespaces_.contains(name.ns);
+      w.managed = out_.mas_namespaces.contains(name.ns);
+    }
+    if (w.kind.empty() || w.kind == "Unit") w.kind = kind;
+    return w;
+  }
+
+  void find_workloads() {
+    each<Pod>([&](const Pod& pod) {
+      Owner owner = owner_of(pod);
+      Workload& w = workload(owner.name, owner.kind);
+      if (is_disabled(pod.meta)) w.exempt = true;
+      if (!pod.cgroup.empty()) declare(w, pod);
+      w.ports.insert(w.ports.end(), pod.ports.begin(), pod.ports.end());
+      described_.insert(owner.name);
+    });
+    each<CasaPolicy>([&](const CasaPolicy& p) { workload({p.meta.ns, p.target_name}, target_kind(p)); });
+    for (const auto& invalid : objects_.invalid)
+      if (!invalid.target_name.empty()) workload({invalid.name.ns, invalid.target_name}, "Unit");
+    each<MultiAgentSystem>([&](const MultiAgentSystem& m) {
+      for (const auto& app : m.apps) workload({m.meta.ns, app.kubernetes_workload_name}, "Unit");
+    });
+    each<CasaPolicy>([&](const CasaPolicy& p) {
+      for (const auto& source : p.allowed_sources)
+        if (const auto* name = std::get_if<NamespacedName>(&source.from)) workload(*name, "Unit");
+    });
+    for (auto& [name, w] : out_.workloads)
+      if (w.exempt) w.managed = false;
+  }
+
+  // In the directory source a workload without a Pod object is a unit, whatever the policy calls it.
+  std::string target_kind(const CasaPolicy& p) const {
+    return described_.contains({p.meta.ns, p.target_name}) ? policy::to_string(p.target_kind) : "Unit";
+  }
+
+  void declare(Workload& w, const Pod& pod) {
+    auto [it, fresh] = declared_by_.try_emplace(pod.cgroup, w.name);
+    if (!fresh && it->second != w.name) {
+      out_.problems.push_back(fmt::format("cgroup {} is declared for {}/{} and for {}/{}: the first keeps it", pod.cgroup, it->second.ns,
+                                          it->second.name, w.name.ns, w.name.name));
+      return;
+    }
+    if (fresh) w.declared.push_back({pod.cgroup, false});
+  }
+
+  void add_address(const IpAddress& ip, std::uint32_t identity, const std::string& whose) {
+    if (ip.is_loopback()) return;
+    auto [it, fresh] = out_.addresses.try_emplace(ip, identity);
+    if (fresh || it->second == identity) return;
+    out_.problems.push_back(fmt::format("address {} of {} belongs to somebody else too: it is unknown until one of them gives it up", to_string(ip), whose));
+    it->second = CASA_ID_UNKNOWN;
+  }
+
+  void find_addresses() {
+    for (const auto& ip : node_.host_addresses) add_address(ip, CASA_ID_HOST, "this host");
+    each<Pod>([&](const Pod& pod) {
+      if (pod.host_network) return;
+      Owner owner = owner_of(pod);
+      Workload& w = out_.workloads.at(owner.name);
+      for (const auto& ip : pod.ips) {
+        w.addresses.push_back(ip);
+        pod_ips_.emplace(ip, owner.name);
+        add_address(ip, w.identity, fmt::format("pod {}/{}", pod.meta.ns, pod.meta.name));
+      }
+    });
+  }
+
+  std::uint16_t target_port(const policy::ServicePort& port, const std::vector<policy::ContainerPort>& named) const {
+    if (const auto* number = std::get_if<std::uint16_t>(&port.target_port)) return *number != 0 ? *number : port.port;
+    const auto& name = std::get<std::string>(port.target_port);
+    for (const auto& candidate : named)
+      if (candidate.name == name && candidate.protocol == port.protocol) return candidate.port;
+    return 0;
+  }
+
+  void add_backend(ServiceInfo::Port& port, Backend backend) {
+    if (backend.port == 0) return;
+    auto same = [&](const Backend& b) { return b.identity == backend.identity && b.port == backend.port && b.address == backend.address; };
+    if (std::ranges::none_of(port.backends, same)) port.backends.push_back(std::move(backend));
+  }
+
+  void add_selected(const Service& service, ServiceInfo& info) {
+    if (service.selector.empty()) return;
+    each<Pod>([&](const Pod& pod) {
+      if (pod.meta.ns != service.meta.ns) return;
+      for (const auto& [label, value] : service.selector) {
+        auto it = pod.meta.labels.find(label);
+        if (it == pod.meta.labels.end() || it->second != value) return;
+      }
+      const Workload& w = out_.workloads.at(owner_of(pod).name);
+      for (std::size_t i = 0; i < service.ports.size(); ++i)
+        add_backend(info.ports[i], {w.identity, w.name, {}, target_port(service.ports[i], pod.ports)});
+    });
+  }
+
+  Backend backend_of(const IpAddress& ip) {
+    if (ip.is_loopback()) return {CASA_ID_HOST, {}, ip, 0};
+    if (auto pod = pod_ips_.find(ip); pod != pod_ips_.end()) return {out_.workloads.at(pod->second).identity, pod->second, {}, 0};
+    auto known = out_.addresses.find(ip);
+    if (known != out_.addresses.end()) return {known->second, {}, ip, 0};
+    std::uint32_t identity = allocator_.number_of(NameKind::kPrefix, "", to_string(ip));
+    add_address(ip, identity, "an EndpointSlice");
+    return {identity, {}, ip, 0};
+  }
+
+  void add_slice(const EndpointSlice& slice, ServiceInfo& info) {
+    for (const auto& slice_port : slice.ports) {
+      for (auto& port : info.ports) {
+        // A slice's port is the target of the Service port of the same name; unnamed matches where there is one only.
+        bool matches = slice_port.name == port_names_[&port] || (slice_port.name.empty() && info.ports.size() == 1);
+        if (!matches || slice_port.protocol != port.protocol) continue;
+        for (const auto& endpoint : slice.endpoints) {
+          if (endpoint.pod) {
+            if (const Pod* pod = find_pod(*endpoint.pod)) {
+              const Workload& w = out_.workloads.at(owner_of(*pod).name);
+              add_backend(port, {w.identity, w.name, {}, slice_port.port});
+              continue;
+            }
+          }
+          for (const auto& ip : endpoint.addresses) {
+            Backend backend = backend_of(ip);
+            backend.port = slice_port.port;
+            add_backend(port, std::move(backend));
+          }
+        }
+      }
+    }
+  }
+
+  const Pod* find_pod(const NamespacedName& name) const {
+    auto it = objects_.objects.find({policy::Kind::kPod, name.ns, name.name});
+    return it == objects_.objects.end() ? nullptr : std::get_if<Pod>(&it->second);
+  }
+
+  void find_services() {
+    each<Service>([&](const Service& service) {
+      NamespacedName name{service.meta.ns, service.meta.name};
+      ServiceInfo& info = out_.services[name];
+      info.name = name;
+      info.identity = allocator_.number_of(NameKind::kService, name.ns, name.name);
+      if (!service.external_name.empty()) {
+        info.problem = "is of type ExternalName, which no policy can allow; name the host in llmEndpoint";
+        return;
+      }
+      info.cluster_ips = service.cluster_ips;
+      for (const auto& ip : service.cluster_ips) add_address(ip, info.identity, fmt::format("service {}/{}", name.ns, name.name));
+      info.ports.resize(service.ports.size());
+      for (std::size_t i = 0; i < service.ports.size(); ++i) {
+        info.ports[i].port = service.ports[i].port;
+        info.ports[i].protocol = service.ports[i].protocol;
+        port_names_[&info.ports[i]] = service.ports[i].name;
+      }
+      add_selected(service, info);
+    });
+    each<EndpointSlice>([&](const EndpointSlice& slice) {
+      auto it = out_.services.find({slice.meta.ns, slice.service});
+      if (it != out_.services.end()) add_slice(slice, it->second);
+    });
+    for (auto& [name, info] : out_.services) finish_service(info);
+    each<CasaPolicy>([&](const CasaPolicy& p) {
+      for (const auto& endpoint : p.allowed_endpoints) add_implicit(endpoint.service);
+    });
+    each<MultiAgentSystem>([&](const MultiAgentSystem& m) {
+      for (const auto& app : m.apps)
+        if (app.type != policy::AppType::kClient) add_implicit({m.meta.ns, app.service});
+    });
+  }
+
+  // A Service whose pods nobody describes stands, on a bare node, for the unit of its name.
+  void finish_service(ServiceInfo& info) {
+    bool empty = std::ranges::all_of(info.ports, [](const auto& port) { return port.backends.empty(); });
+    if (!empty || !info.problem.empty()) return;
+    auto it = out_.workloads.find(info.name);
+    if (it == out_.workloads.end() || described_.contains(info.name)) {
+      info.problem = "has no endpoints: no Pod matches its selector and no EndpointSlice lists addresses";
+      return;
+    }
+    const Service& service = std::get<Service>(objects_.objects.at({policy::Kind::kService, info.name.ns, info.name.name}));
+    for (std::size_t i = 0; i < info.ports.size(); ++i)
+      add_backend(info.ports[i], {it->second.identity, it->second.name, {}, target_port(service.ports[i], it->second.ports)});
+  }
+
+  void add_implicit(const NamespacedName& name) {
+    if (name.name.empty() || out_.services.contains(name)) return;
+    ServiceInfo& info = out_.services[name];
+    info.name = name;
+    info.implicit = true;
+    Workload& w = workload(name, "Unit");
+    if (w.exempt) w.managed = false;
+    info.identity = w.identity;
+  }
+
+  void find_cgroups() {
+    for (auto& [name, w] : out_.workloads) {
+      if (!described_.contains(name)) {
+        std::string unit = slice_path(name.ns) + "/" + name.name;
+        w.declared.push_back({unit + ".service", false});
+        w.declared.push_back({unit + "@", true});
+      }
+      for (const auto& place : w.declared) {
+        if (place.is_template) {
+          for (auto& instance : find_template_instances(node_.mount, place.path)) w.instances.push_back(std::move(instance));
+        } else if (auto instance = find_cgroup(node_.mount, place.path)) {
+          w.instances.push_back(std::move(*instance));
+        }
+      }
+    }
+    for (auto& [ns, mas] : out_.mas_namespaces)
+      if (auto instance = find_cgroup(node_.mount, mas.slice)) mas.instances.push_back(std::move(*instance));
+  }
+
+  const ObjectSet& objects_;
+  const NodeFacts& node_;
+  Allocator& allocator_;
+  Snapshot out_;
+  std::set<std::string> exempt_namespaces_;
+  std::set<NamespacedName> described_;  // workloads that Pod objects describe
+  std::map<std::string, NamespacedName> declared_by_;
+  std::map<IpAddress, NamespacedName> pod_ips_;
+  std::map<const ServiceInfo::Port*, std::string> port_names_;
+};
+
+}  // namespace
+
+Snapshot build_snapshot(const ObjectSet& objects, const NodeFacts& node, Allocator& allocator) { return Builder(objects, node, allocator).build(); }
+
+}  // namespace casa::identity

@@ -1,0 +1,26 @@
+// One function per kind: a mapping of that kind and apiVersion to its object. What is wrong goes to the Report; the object
+// is only to be used when the Report counted no error for it. `path` is where the object stands (empty, or items[2]).
+#pragma once
+
+#include "policy/fields.h"
+#include "policy/objects.h"
+
+namespace casa::policy {
+
+CasaPolicy read_casa_policy(Report& report, const Path& path, const Node& node);
+MultiAgentSystem read_multi_agent_system(Report& report, const Path& path, const Node& node);
+Namespace read_namespace(Report& report, const Path& path, const Node& node);
+Pod read_pod(Report& report, const Path& path, const Node& node);
+Service read_service(Report& report, const Path& path, const Node& node);
+EndpointSlice read_endpoint_slice(Report& report, const Path& path, const Node& node);
+
+// metadata of any kind: names by the kind's rules, labels, annotations, owners.
+Meta read_meta(Report& report, const Path& path, const Fields& object, Kind kind);
+
+// {fqdn, port} of a policy, llm_host of a MultiAgentSystem.
+std::optional<std::string> read_fqdn(Report& report, const Path& path, const Node* node);
+// TCP or UDP; SCTP is nullopt with a warning, as casad lets none through. Absent is TCP.
+std::optional<Protocol> read_protocol(Report& report, const Path& path, const Node* node);
+std::optional<IpAddress> read_ip(Report& report, const Path& path, const Node* node);
+
+}  // namespace casa::policy

@@ -1,0 +1,21 @@
+// Text to trees, one a document. A reader reports what is wrong with the syntax, knows nothing of kinds and fields, and
+// never recurses deeper than kMaxDepth.
+#pragma once
+
+#include <functional>
+
+#include "policy/report.h"
+#include "policy/source_text.h"
+#include "policy/tree.h"
+
+namespace casa::policy {
+
+// Called with each document's root (null: an empty document) when it is complete; the tree is gone afterwards.
+using OnDocument = std::function<void(const Node*)>;
+
+// False when the text could not be read to its end, which has been reported; `builder` then holds what was there of the
+// last document.
+bool read_yaml(const SourceText& source, TreeBuilder& builder, Report& report, const OnDocument& on_document);
+bool read_json(const SourceText& source, TreeBuilder& builder, Report& report, const OnDocument& on_document);
+
+}  // namespace casa::policy
