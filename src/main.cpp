@@ -12,6 +12,7 @@
 #include "app/daemon.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "casa/abi/limits.h"
 #include "casa_version.h"
 #include "cli/check.h"
 #include "cli/client.h"
@@ -116,4 +117,79 @@ int run_baseline(bool json) {
   return 0;
 }
 
+struct Choices {
+  RunFlags run;
+  std::vector<std::string> check_paths;
+  casa::cli::StatusOptions status;
+  casa::cli::FlowsOptions flows;
+  casa::cli::ExplainOptions explain;
+  bool doctor_json = false;
+};
+
+void add_api_socket(CLI::App& app, std::string& socket) { app.add_option("--api-socket", socket, "Unix socket of the daemon")->capture_default_str(); }
+
+void add_flows(CLI::App& app, casa::cli::FlowsOptions& flows) {
+  add_api_socket(app, flows.api_socket);
+  app.add_flag("--follow", flows.follow, "go on with new flows");
+  app.add_flag("--json", flows.json, "one JSON object a line");
+  app.add_option("--namespace", flows.ns, "of either end");
+  app.add_option("--workload", flows.workload, "of either end: NAME or NAMESPACE/NAME");
+  app.add_option("--verdict", flows.verdict, "ALLOWED, DENIED or AUDIT");
+  app.add_option("--reason", flows.reason, "as in docs/reasons.md");
+  app.add_option("--direction", flows.direction, "egress or ingress");
+  app.add_option("--since", flows.since, "RFC 3339, or back from now: 90s, 15m, 2h, 1d");
+  app.add_option("--limit", flows.limit, "newest rows to show");
+}
+
+int dispatch(int argc, char** argv) {
+  CLI::App app{"casad holds AI agents to their CASAPolicies, in the kernel."};
+  app.require_subcommand(1);
+  Choices choices;
+  auto* run = app.add_subcommand("run", "run the daemon");
+  add_run_flags(*run, choices.run);
+  auto* check = app.add_subcommand("check", "validate policy files: FILE|DIR..., - for standard input");
+  check->add_option("paths", choices.check_paths, "files and directories")->required();
+  auto* explain = app.add_subcommand("explain", "say whether, and by which policy, a call may pass");
+  add_api_socket(*explain, choices.explain.api_socket);
+  explain->add_option("--from", choices.explain.from, "NAMESPACE/NAME, host, or an address");
+  explain->add_option("--to", choices.explain.to, "NAMESPACE/NAME:PORT or HOST:PORT");
+  explain->add_option("--protocol", choices.explain.protocol, "tcp or udp")->capture_default_str();
+  explain->add_flag("--baseline", choices.explain.baseline, "list what is always allowed");
+  explain->add_flag("--json", choices.explain.json, "JSON");
+  auto* status = app.add_subcommand("status", "say how the daemon is");
+  add_api_socket(*status, choices.status.api_socket);
+  status->add_flag("--json", choices.status.json, "JSON");
+  auto* flows = app.add_subcommand("flows", "list flows, newest last");
+  add_flows(*flows, choices.flows);
+  auto* doctor = app.add_subcommand("doctor", "find out, by loading, what this kernel can do");
+  doctor->add_flag("--json", choices.doctor_json, "JSON");
+  auto* detach = app.add_subcommand("detach", "end enforcement: the only way to do it");
+  add_run_flags(*detach, choices.run);
+  auto* version = app.add_subcommand("version", "print the version");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitUsage;
+  }
+  if (*run) return run_daemon(*run, choices.run);
+  if (*check) return casa::cli::run_check(choices.check_paths, stdout);
+  if (*explain) return choices.explain.baseline ? run_baseline(choices.explain.json) : casa::cli::run_explain(choices.explain);
+  if (*status) return casa::cli::run_status(choices.status);
+  if (*flows) return casa::cli::run_flows(choices.flows);
+  if (*doctor) return run_doctor(choices.doctor_json);
+  if (*detach) return run_detach(*detach, choices.run);
+  if (*version) fmt::print("casad {} (ABI {})\n", CASA_VERSION, CASA_ABI_VERSION);
+  return 0;
+}
+
 }  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return dispatch(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "casad: internal error: {}\n", error.what());
+    return kExitFailed;
+  }
+}

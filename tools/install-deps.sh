@@ -86,7 +86,7 @@ fi
 if [ $need_boost = yes ]; then
   if installed libboost1.74-dev; then
     scratch=$(mktemp -d)
-    (cd "$scratch" && apt-get -qq download libboost1.81-dev && dpkg-deb -x libboost1.81-dev_*.deb x)
+    (cd "$scratch" && apt-get -qq -o APT::Sandbox::User=root download libboost1.81-dev && dpkg-deb -x libboost1.81-dev_*.deb x)
     "${as_root[@]}" mkdir -p "$cache" && "${as_root[@]}" rm -rf "$cache/boost-1.81" && "${as_root[@]}" cp -r "$scratch/x" "$cache/boost-1.81"
     rm -rf "$scratch"
   else
@@ -95,7 +95,7 @@ if [ $need_boost = yes ]; then
 fi
 if [ $need_simdjson = yes ]; then
   scratch=$(mktemp -d)
-  (cd "$scratch" && apt-get -qq source --download-only simdjson && tar -xzf simdjson_*.orig.tar.gz --strip-components=2 --wildcards '*/singleheader/simdjson.*')
+  (cd "$scratch" && apt-get -qq -o APT::Sandbox::User=root source --download-only simdjson && tar -xzf simdjson_*.orig.tar.gz --strip-components=2 --wildcards '*/singleheader/simdjson.*')
   "${as_root[@]}" mkdir -p "$cache/simdjson" && "${as_root[@]}" cp "$scratch/simdjson.h" "$scratch/simdjson.cpp" "$cache/simdjson/"
   rm -rf "$scratch"
 fi

@@ -20,7 +20,7 @@ run-clang-tidy-19 -quiet -p build "${units[@]/#/$PWD/}" 2>/dev/null | grep -v '^
 [ "${PIPESTATUS[0]}" -eq 0 ] || status=1
 
 if command -v shellcheck >/dev/null; then
-  grep -rlE '^#!.*\b(ba)?sh$' .ci tools test systemd examples --include='*' --exclude-dir=__pycache__ | xargs shellcheck || status=1
+  grep -rlE '^#!.*\b(ba)?sh$' .ci tools test systemd examples --include='*' --exclude-dir=__pycache__ | xargs shellcheck -x -P SCRIPTDIR -S warning || status=1
 else
   echo "lint: shellcheck is not installed: the scripts were not looked at" >&2
 fi

@@ -141,7 +141,7 @@ asio::awaitable<bool> Session::send(Reply reply, unsigned version, bool keep_ali
   response.set(http::field::date, http_date());
   response.set(http::field::content_type, reply.content_type);
   response.set(http::field::cache_control, "no-store");
-  response.set(http::field::x_content_type_options, "nosniff");
+  response.set("X-Content-Type-Options", "nosniff");
   if (reply.status == 405) response.set(http::field::allow, "GET, HEAD");
   if (reply.status == 503) response.set(http::field::retry_after, "1");
   response.content_length(reply.body.size());

@@ -77,6 +77,8 @@ Status Documents::upsert(const source::Document& document) {
   Entry& entry = documents_[document.origin];
   if (!result.syntax_ok) {
     fall_back(document.origin, document.path, entry, first_error(result));
+    // Nothing good is known of it: the policies that can still be made out count as invalid, so their workloads are denied.
+    if (!entry.has_good) entry.good.invalid = std::move(result.invalid);
     return {};
   }
   entry.problem = result.ok() ? "" : first_error(result);

@@ -8,8 +8,6 @@
 namespace casa::app {
 namespace {
 
-std::string text_of(const policy::NamespacedName& name) { return name.ns + "/" + name.name; }
-
 std::string mode_of(const compile::MapImage& image, const identity::Workload& w) {
   auto it = image.subjects.find(w.identity);
   if (it == image.subjects.end()) return "none";

@@ -1,4 +1,6 @@
-// See check.h. Never opens anything but regular files, and reads no more of one than the parser takes.
+// See check.h. Never opens anything but regular files, so that a FIFO cannot hang it nor a device be touched, and reads no
+// more of one than the parser takes. Everything that it says goes to the given stream, in the order of the paths and,
+// below a directory, of the names.
 #include "cli/check.h"
 
 #include <fcntl.h>

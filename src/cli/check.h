@@ -1,4 +1,6 @@
-// `casad check`: the daemon's own validation of policy files, for people and CI. Reads files, prints, changes nothing.
+// `casad check`: the daemon's own validation of policy files, for people and CI. Reads files, prints, changes nothing,
+// and needs neither root nor a running daemon. Knows of no rule itself: those are policy/'s; what it adds is that an object
+// stands in one file only.
 #pragma once
 
 #include <cstdio>

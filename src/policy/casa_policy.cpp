@@ -1,5 +1,7 @@
 // CASAPolicy, casa.io/v1alpha1: the fields of the custom resource and this project's additive ones (allowedSources,
-// enforcement). docs/policy.md says what each means.
+// enforcement). docs/policy.md says what each means. Strict at every level: what is not known here is an error, as it would
+// otherwise be a rule that its author believes in and nobody enforces. Looks nothing up: whether a Service exists is for
+// later rooms.
 #include <set>
 
 #include "base/text.h"

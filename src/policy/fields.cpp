@@ -1,4 +1,6 @@
-// See fields.h.
+// See fields.h: one mapping's fields, strictly. Everything that is wrong goes to the Report, never to the caller; a reader
+// that returns nothing has said why, unless the value was absent. An alias (kBroken) is silent here, as report_faults
+// names it.
 #include "policy/fields.h"
 
 #include <algorithm>

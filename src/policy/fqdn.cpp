@@ -1,4 +1,6 @@
-// See names.h: host names by RFC 1123, IDNA in punycode only.
+// See names.h: host names by RFC 1123, IDNA in punycode only. First what people write by mistake where a name belongs
+// (URLs, patterns, addresses, ports), each with its own advice, then the rules label by label. Resolves nothing and
+// decodes no punycode.
 #include <algorithm>
 
 #include "base/ip.h"

@@ -1,5 +1,6 @@
 // JSON by simdjson's on-demand parser, walked completely, so that everything is checked: the parser itself is lazy and
-// says nothing about values that nobody asks for.
+// says nothing about values that nobody asks for. Its errors come with a code, not with words: the words are here. The text
+// is copied once, as simdjson needs padding behind it.
 #include <simdjson.h>
 
 #include "policy/readers.h"

@@ -1,5 +1,6 @@
 // One function per kind: a mapping of that kind and apiVersion to its object. What is wrong goes to the Report; the object
 // is only to be used when the Report counted no error for it. `path` is where the object stands (empty, or items[2]).
+// The node is a mapping; its apiVersion and kind have been checked.
 #pragma once
 
 #include "policy/fields.h"

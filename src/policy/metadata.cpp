@@ -1,5 +1,6 @@
 // metadata of every kind, and casad's own labels and annotations: a mistyped casa.io/ name would silently leave a workload
-// without what its author asked for, so it is an error.
+// without what its author asked for, so it is an error. Other people's labels and annotations are only checked by the rules
+// of Kubernetes.
 #include "base/text.h"
 #include "policy/kinds.h"
 #include "policy/names.h"

@@ -1,5 +1,6 @@
 // MultiAgentSystem, casa.io/v1alpha1: the fields of the custom resource, with `client` as an app type and baseUrl also as
-// one URL (older versions wrote it so).
+// one URL (older versions wrote it so). Strict at every level, like CASAPolicy. What the apps' types mean for the network
+// is for compile/ to say.
 #include <map>
 
 #include "base/text.h"

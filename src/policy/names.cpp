@@ -1,4 +1,6 @@
-// See names.h: the rules of Kubernetes names and of cgroup paths.
+// See names.h: the rules of Kubernetes names and of cgroup paths. The advice is the nearest valid name where there is one.
+// A cgroup path is only checked as text here: whether it exists is for identity/ to see, and it may come to exist any
+// time.
 #include "policy/names.h"
 
 #include <algorithm>

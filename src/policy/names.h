@@ -1,5 +1,6 @@
 // The rules for names, one function each. Every check returns an empty string for a good value, else what is wrong with
-// it and what to write instead. Pure functions over text.
+// it and what to write instead ("<what>; <advice>"). Pure functions over text: they know no field, no file and no place, and
+// take any bytes.
 #pragma once
 
 #include <string>

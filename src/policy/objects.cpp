@@ -1,4 +1,6 @@
-// Names of the objects' enums and keys, as they stand in files, diagnostics and the API.
+// Names of the objects' enums and keys, as they stand in files, diagnostics and the API, and the key of an object. The
+// words are part of what the outside sees: they change with docs/policy.md, or not at all. Nothing here validates.
+// An enum value that is none of its names prints "?".
 #include "policy/objects.h"
 
 #include <fmt/format.h>

@@ -1,5 +1,6 @@
 // From bytes to objects: checks the text, reads it into trees, and gives each object's mapping to its kind's reader. Decides
-// what becomes of an object with errors.
+// what becomes of an object with errors: a CASAPolicy's identity is kept, so that its workload can be denied everything;
+// other kinds are dropped. Keeps no state between two files.
 #include "policy/parse.h"
 
 #include <array>

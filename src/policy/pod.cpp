@@ -1,5 +1,6 @@
 // Namespace and Pod, v1: what casad uses is validated; the rest of a real object (kubectl get -o yaml) is known by name
-// and ignored.
+// and ignored. Unknown names are errors only at the levels that casad reads; below them anything goes. Adds what Pods share
+// with Services: protocols and addresses.
 #include <algorithm>
 
 #include "policy/kinds.h"

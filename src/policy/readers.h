@@ -1,5 +1,6 @@
 // Text to trees, one a document. A reader reports what is wrong with the syntax, knows nothing of kinds and fields, and
-// never recurses deeper than kMaxDepth.
+// never recurses deeper than kMaxDepth. The source has no problem() and outlives the call.
+// A syntax error ends the reading of the whole file: where the next object begins cannot be known then.
 #pragma once
 
 #include <functional>

@@ -1,4 +1,6 @@
-// See report.h.
+// See report.h. Keeps the first kMaxDiagnostics in the order in which they are found, counts the rest, and sorts once at
+// the end. Apart from these it remembers one text: the first error of the current object, which becomes the message of an
+// invalid policy.
 #include "policy/report.h"
 
 #include <algorithm>

@@ -1,5 +1,6 @@
 // Service, v1, and EndpointSlice, discovery.k8s.io/v1: what casad uses is validated; the rest of a real object is known by
-// name and ignored.
+// name and ignored. Target ports that are names are resolved later, when the pods are known. EndpointSlices without a Service
+// are kept, with a warning.
 #include <algorithm>
 
 #include "policy/kinds.h"

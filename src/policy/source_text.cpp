@@ -1,4 +1,6 @@
-// See source_text.h. One pass over the bytes; a second one for character marks, only when a character is not ASCII.
+// See source_text.h. One pass over the bytes; a second one for character marks, only when a character is not ASCII. What
+// passes here is what libyaml's reader takes, so the parsers meet no encoding errors of their own, and NUL bytes and
+// control characters get a place and advice.
 #include "policy/source_text.h"
 
 #include <fmt/format.h>

@@ -1,5 +1,6 @@
 // The bytes of one file as text: checks the encoding once, before any parser sees them, and turns byte offsets and
 // character indexes into lines and columns. Knows neither YAML nor JSON. The bytes must outlive it.
+// At most kMaxFileBytes (offsets are 32 bits).
 #pragma once
 
 #include <cstdint>

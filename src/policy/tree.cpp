@@ -1,4 +1,6 @@
-// See tree.h.
+// See tree.h. Building never validates but for the two limits, so that a tree can be built of any text that parses;
+// report_faults then says what is wrong with one object's part of it. Recursion is bounded by kMaxDepth. No input makes it
+// slower than n log n.
 #include "policy/tree.h"
 
 #include <algorithm>

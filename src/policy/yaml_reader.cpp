@@ -1,5 +1,6 @@
 // YAML by libyaml's events. Aliases are kept as such and never expanded, so a small text cannot stand for a large tree;
-// validation rejects them (report_faults), as Kubernetes objects do not need them.
+// validation rejects them (report_faults), as Kubernetes objects do not need them. libyaml's own words are
+// turned into advice here; what libyaml does in more than linear time (%TAG) is refused before it starts.
 #include <yaml.h>
 
 #include "policy/readers.h"
