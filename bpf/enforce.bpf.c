@@ -103,6 +103,12 @@ static __noinline int casa_other_slow(struct __sk_buff *skb, casa_u32 type, casa
   return note.verdict != CASA_DENIED;
 }
 
+/* The bench overrides these two: BPF_PROG_TEST_RUN's socket has neither type nor protocol. */
+#ifndef CASA_IS_TCP
+#define CASA_IS_TCP(type, protocol) ((type) == CASA_SOCK_STREAM && (protocol) == IPPROTO_TCP)
+#define CASA_IS_UDP(type, protocol) ((type) == CASA_SOCK_DGRAM && (protocol) == IPPROTO_UDP)
+#endif
+
 /* A header that the per-socket verdict covers: no IPv4 options, no IPv6 extension headers (lib/packet.h says why). */
 static __always_inline int casa_is_plain(struct __sk_buff *skb) {
   casa_u8 *data = (casa_u8 *)(long)skb->data, *end = (casa_u8 *)(long)skb->data_end;
@@ -127,7 +133,7 @@ static __always_inline int casa_packet_passes(struct __sk_buff *skb, casa_u8 hoo
     casa_count(CASA_STAT_FAIL_SK_STORAGE);
   else if (state->subject_gen == config->gen && !state->subject)
     return 1;
-  if (type == CASA_SOCK_STREAM && protocol == IPPROTO_TCP) {
+  if (CASA_IS_TCP(type, protocol)) {
     /* The two directions count in fields of their own; a packet counted late by a race between CPUs is no verdict. */
     if (state && state->gen == config->gen && state->cookie && (hook == CASA_INGRESS || casa_is_plain(skb))) {
       casa_account(state, hook, skb->len);
@@ -135,7 +141,7 @@ static __always_inline int casa_packet_passes(struct __sk_buff *skb, casa_u8 hoo
     }
     return casa_tcp_slow(skb, state, sk->state, hook, config);
   }
-  if (type == CASA_SOCK_DGRAM && protocol == IPPROTO_UDP)
+  if (CASA_IS_UDP(type, protocol))
     return casa_udp_slow(skb, state, hook, config);
   return casa_other_slow(skb, type, protocol, hook, config);
 }

@@ -44,6 +44,7 @@ class Session {
   using Parser = boost::beast::http::request_parser<boost::beast::http::empty_body>;
 
   boost::asio::awaitable<bool> await_first_byte();
+  boost::asio::awaitable<boost::system::error_code> read_header(Parser& parser);
   boost::asio::awaitable<bool> serve_one();
   boost::asio::awaitable<bool> send(Reply reply, unsigned version, bool keep_alive, bool head);
   boost::asio::awaitable<void> refuse(Reply reply, bool head);

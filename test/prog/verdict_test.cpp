@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <unistd.h>
 
+#include <array>
 #include <catch2/catch_test_macros.hpp>
 #include <cstring>
 #include <random>
@@ -40,13 +41,13 @@ struct Call {
 class Kernel {
  public:
   Kernel() {
-    skeleton_ = casa::Skeleton<casa_verdict>(casa_verdict::open(nullptr));
+    skeleton_ = casa::Skeleton<casa_verdict_test>(casa_verdict_test::open(nullptr));
     REQUIRE(skeleton_);
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, skeleton_->obj) bpf_map__set_pin_path(map, nullptr);
-    REQUIRE(casa_verdict::load(skeleton_.get()) == 0);
+    REQUIRE(casa_verdict_test::load(skeleton_.get()) == 0);
   }
-  casa_verdict* operator->() const { return skeleton_.get(); }
+  casa_verdict_test* operator->() const { return skeleton_.get(); }
 
   void put(const MapImage& image, std::uint32_t since, const MapImage* before) {
     for (const auto& [key, payload] : image.policy) {
@@ -78,10 +79,12 @@ class Kernel {
     call.question.direction = static_cast<casa_u8>(q.direction);
     call.question.same_host = q.same_host ? 1 : 0;
     std::memcpy(call.address, ip.bytes.data(), 16);
-    LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &call, .ctx_size_in = sizeof call);
-    options.ctx_out = &call;
-    options.ctx_size_out = sizeof call;
+    std::array<unsigned char, 14 + sizeof(Call)> packet{};
+    std::memcpy(packet.data() + 14, &call, sizeof call);
+    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(), .data_out = packet.data(), .data_size_in = packet.size(), .data_size_out = packet.size());
     REQUIRE(bpf_prog_test_run_opts(bpf_program__fd(skeleton_->progs.casa_ask), &options) == 0);
+    REQUIRE(options.retval == 1);
+    std::memcpy(&call, packet.data() + 14, sizeof call);
     return call;
   }
 
@@ -90,7 +93,7 @@ class Kernel {
   void update(const bpf_map* map, const Key& key, const casa_versioned& value) {
     REQUIRE(bpf_map_update_elem(bpf_map__fd(map), &key, &value, BPF_ANY) == 0);
   }
-  casa::Skeleton<casa_verdict> skeleton_;
+  casa::Skeleton<casa_verdict_test> skeleton_;
 };
 
 class Dice {

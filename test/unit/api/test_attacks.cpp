@@ -46,7 +46,7 @@ TEST_CASE("what is not HTTP gets 400 and is closed") {
     CHECK_THAT(out, StartsWith("HTTP/1.1 400 "));
     CHECK_THAT(out, ContainsSubstring("application/problem+json") && ContainsSubstring("Connection: close"));
   }
-  CHECK_THAT(server.exchange("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), StartsWith("HTTP/1.1 505 "));
+  CHECK_THAT(server.exchange("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), StartsWith("HTTP/1.1 400 "));
   CHECK_THAT(server.exchange(std::string_view("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 15)), StartsWith("HTTP/1.1 400 "));
   check_serves(server);
 }
@@ -66,7 +66,7 @@ TEST_CASE("request smuggling: a body, however announced, ends the connection; wh
       bool refused = out.starts_with("HTTP/1.1 400 ") || out.starts_with("HTTP/1.1 413 ") || out.starts_with("HTTP/1.1 405 ");
       CHECK(refused);
       CHECK_THAT(out, ContainsSubstring("Connection: close") && !ContainsSubstring("deniedByReason"));
-      CHECK(out.find("HTTP/1.1", 8) == std::string::npos);
+      CHECK(out.find("Date: ") == out.rfind("Date: "));  // one answer
     }
   }
   check_serves(server);
@@ -81,6 +81,13 @@ TEST_CASE("headers are bounded") {
   just.insert(just.size() - 4, "y");
   CHECK_THAT(server.exchange(just), StartsWith("HTTP/1.1 431 "));
   CHECK_THAT(server.exchange("GET /" + std::string(1 << 20, 'a') + " HTTP/1.1\r\n\r\n"), StartsWith("HTTP/1.1 431 "));
+  Fd patient = connect_to(server.path());  // never much at once
+  send_text(patient, "GET /healthz HTTP/1.1\r\n");
+  for (int i = 0; i < 170; ++i) {
+    send_text(patient, "A: " + std::string(100, 'b') + "\r\n");
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  CHECK_THAT(read_all(patient), StartsWith("HTTP/1.1 431 "));
   std::string many = "GET /healthz HTTP/1.1\r\n";
   for (int i = 0; i < 100'000; ++i) many += "A: b\r\n";
   CHECK_THAT(server.exchange(many), StartsWith("HTTP/1.1 431 "));

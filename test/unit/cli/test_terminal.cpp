@@ -50,7 +50,7 @@ TEST_CASE("rows line up, and widths only grow") {
   Table table({3, 3});
   CHECK(table.line({"a", "b", "c"}, std::string::npos, Colour::kNone, false) == "a    b    c");
   CHECK(table.line({"längér", "b", ""}, std::string::npos, Colour::kNone, false) == "längér  b");
-  CHECK(table.line({"a", "", "c"}, 0, Colour::kRed, true) == "\x1b[31ma\x1b[0m              c");
+  CHECK(table.line({"a", "", "c"}, 0, Colour::kRed, true) == "\x1b[31ma\x1b[0m            c");
 }
 
 TEST_CASE("no colour into a file") {
