@@ -104,6 +104,7 @@ asio::awaitable<error_code> Session::read_header(Parser& parser) {
 
 asio::awaitable<bool> Session::serve_one() {
   Parser parser;
+  parser.header_limit(kMaxHeaderBytes);
   parser.body_limit(boost::none);  // any body is refused by answer(), with a reason
   stream_.expires_after(hub_->limits.header);
   error_code ec = co_await read_header(parser);

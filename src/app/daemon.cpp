@@ -134,7 +134,7 @@ bool Daemon::may_commit() {
 void Daemon::rebuild() {
   auto addresses = identity::host_addresses();
   note_problem("host addresses", addresses ? "" : addresses.error().context);
-  identity::ObjectSet objects = documents_.objects();
+  const identity::ObjectSet& objects = documents_.objects();
   identity::Snapshot snapshot = identity::build_snapshot(objects, {mount_, addresses ? *addresses : std::vector<IpAddress>{}}, allocator_);
   compile::Compiled compiled = compile::compile(objects, snapshot, allocator_, config_.audit);
   if (!may_commit()) return;

@@ -74,6 +74,7 @@ void Documents::fall_back(const std::string& origin, const std::string& path, En
 
 Status Documents::upsert(const source::Document& document) {
   policy::ParseResult result = policy::parse_text(document.path, document.bytes, syntax_of(document.format));
+  merged_ = false;
   Entry& entry = documents_[document.origin];
   if (!result.syntax_ok) {
     fall_back(document.origin, document.path, entry, first_error(result));
@@ -88,11 +89,13 @@ Status Documents::upsert(const source::Document& document) {
 }
 
 void Documents::remove(const std::string& origin) {
+  merged_ = false;
   documents_.erase(origin);
   ::unlink(copy_path(origin).c_str());
 }
 
 void Documents::unreadable(const std::string& origin, const std::string& path, const Error& error) {
+  merged_ = false;
   fall_back(origin, path, documents_[origin], fmt::format("{}: {}", path, error.context));
 }
 
@@ -117,14 +120,17 @@ std::vector<std::string> Documents::problems() const {
   return found;
 }
 
-identity::ObjectSet Documents::objects() const {
+const identity::ObjectSet& Documents::objects() const {
+  if (merged_) return objects_;
   identity::ObjectSet set;
   for (const auto& [origin, entry] : documents_) {
     for (const auto& object : entry.good.objects) set.objects.emplace(policy::key_of(object), object);
     for (const auto& invalid : entry.good.invalid)
       set.invalid.push_back({{invalid.key.ns, invalid.key.name}, invalid.target_name, invalid.message, origin});
   }
-  return set;
+  objects_ = std::move(set);
+  merged_ = true;
+  return objects_;
 }
 
 }  // namespace casa::app

@@ -24,7 +24,7 @@ class Documents {
   void unreadable(const std::string& origin, const std::string& path, const Error& error);
 
   // All objects in force. The same object in two documents: the first document (by origin) has it.
-  [[nodiscard]] identity::ObjectSet objects() const;
+  [[nodiscard]] const identity::ObjectSet& objects() const;
   // One sentence per document that is not in force as it stands.
   [[nodiscard]] std::vector<std::string> problems() const;
 
@@ -43,6 +43,8 @@ class Documents {
 
   const std::string dir_;
   std::map<std::string, Entry> documents_;
+  mutable identity::ObjectSet objects_;  // merged when asked for, after a change
+  mutable bool merged_ = false;
 };
 
 }  // namespace casa::app

@@ -25,6 +25,8 @@ with tempfile.TemporaryDirectory() as folder:
     units = root / "usr/lib/systemd/system"
     shutil.copytree("/usr/lib/systemd/system", units, symlinks=True)
     shutil.copy(unit, units / "casad.service")
+    (root / "bin").mkdir()
+    shutil.copy("/bin/true", root / "bin/mkdir")
     program = re.search(r"^ExecStart=(\S+)", unit.read_text(), re.M).group(1)
     binary = root / program.lstrip("/")
     binary.parent.mkdir(parents=True, exist_ok=True)
@@ -44,8 +46,9 @@ else:
 
 # What makes enforcement outlive the daemon, and must not be "hardened" away.
 text = unit.read_text()
-needed = {"Type=notify": "readiness means: the first generation is in the kernel", "ReadWritePaths=/sys/fs/bpf": "pins",
-          "Restart=always": "it comes back", "AssertPathIsMountPoint=/sys/fs/bpf": "no pins without bpffs"}
+needed = {"Type=notify": "readiness means: the first generation is in the kernel", "Restart=always": "it comes back",
+          "AssertPathIsMountPoint=/sys/fs/bpf": "no pins without bpffs", "ReadWritePaths=-/sys/fs/bpf/casad": "pins",
+          "ExecStartPre=+/bin/mkdir -p -m 0700 /sys/fs/bpf/casad": "what is to be writable must exist"}
 problems = [f"{line} is missing ({why})" for line, why in needed.items() if line not in text.splitlines()]
 for line in text.splitlines():
     if re.match(r"(PrivateNetwork|PrivateUsers|DynamicUser)=(yes|true|1)", line) or re.match(r"Exec(Stop|StopPost)=", line):

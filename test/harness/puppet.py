@@ -60,7 +60,7 @@ class Puppet:
             self.process.stdin.flush()
         return future
 
-    def ask(self, op, wait=60.0, **request):
+    def ask(self, op, wait=90.0, **request):
         try:
             reply = self.begin(op, background=False, **request).result(wait)
         except FutureTimeout:

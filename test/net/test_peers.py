@@ -156,7 +156,7 @@ def test_a_process_of_the_host(cast, v):
 @pytest.mark.parametrize("attempt", ["tcp", "udp"])
 def test_other_workload_whose_listener_is_older_than_casad(cast, attempt, v):
     cast.world.denied(lambda: cast.agent.attempt(attempt, (LOOP[v], cast.old_port)), "peer_not_allowed", UNTOLD,
-                      protocol=attempt, dst_port=cast.old_port, dst_address=LOOP[v], **names("agents/agent", "tools/vault"))
+                      protocol=attempt, dst_port=cast.old_port, **names("agents/agent", "tools/vault"))
     check_served(cast, cast.old_listener)
 
 

@@ -64,7 +64,7 @@ def test_source_route_set_on_an_established_connection(cast):
         assert packets, f"a packet with options should have been on the wire: {outcome}"
         return
     assert not outcome.ok and not packets, (outcome, packets)
-    cast.world.wait_flow(verdict="DENIED", reason="ip_options", src_workload="agent", dst_port=TCP_PORT)
+    cast.world.wait_flow(verdict="DENIED", reason="ip_options", src_workload="agent", src_address=LOOP[V4])
 
 
 def test_source_route_of_one_datagram(cast):

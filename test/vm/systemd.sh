@@ -6,7 +6,7 @@
 # container has a bpffs, a network namespace (lo only) and a cgroup of its own. It has no cgroup namespace: programs see
 # cgroups from the kernel's root, so the daemon must, too; its cgroupRoot is the container's cgroup.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-PACKAGES=systemd,systemd-sysv,dbus,python3-minimal,curl,iproute2,procps
+PACKAGES=systemd,systemd-sysv,dbus,python3,curl,iproute2,procps
 BINARY=$(realpath "${1:-build/casad}")
 ROOT=$CACHE/systemd-root
 TIMEOUT=${TIMEOUT:-180}

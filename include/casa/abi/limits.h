@@ -12,8 +12,8 @@
 #define CASA_MAX_CGROUP_LEVEL 16 /* a declared cgroup may be this deep below the cgroup2 mount */
 #define CASA_CGROUP_PATH_MAX 256 /* bytes with the final NUL, below the cgroup2 mount */
 
-#define CASA_MAX_CGROUPS 16384     /* casa_cgroup, casa_cgpath: declared cgroups alive at once */
-#define CASA_MAX_SUBJECTS 16384    /* casa_subject: workloads */
+#define CASA_MAX_CGROUPS 65536     /* casa_cgroup, casa_cgpath: declared cgroups alive at once */
+#define CASA_MAX_SUBJECTS 65536    /* casa_subject: workloads */
 #define CASA_MAX_POLICY 524288     /* casa_policy: (subject, peer, port) entries */
 #define CASA_MAX_ADDRESSES 262144  /* casa_addr: exact addresses */
 #define CASA_MAX_PREFIXES 65536    /* casa_lpm: CIDRs */
