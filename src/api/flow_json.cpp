@@ -18,7 +18,8 @@ void write_who(JsonWriter& out, const PeerName& who) {
     else if (who.kind == PeerName::Kind::kCidr) out.field("cidr", who.name);
     else out.field("name", who.name);
   }
-  out.field("kind", workload && !who.workload_kind.empty() ? who.workload_kind : std::string(event::to_string(who.kind)));
+  out.field("kind",
+            workload && !who.workload_kind.empty() ? who.workload_kind : std::string(event::to_string(who.kind)));
   if (!who.fqdn.empty()) out.field("fqdn", who.fqdn);
   if (!who.service.empty()) out.field("service", who.service);
 }

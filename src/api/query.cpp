@@ -14,7 +14,7 @@ namespace casa::api {
 namespace {
 
 constexpr std::size_t kMaxName = 253;
-constexpr std::size_t kMaxEchoed = 80;  // of a bad value in its own error
+constexpr std::size_t kMaxEchoed = 80;   // of a bad value in its own error
 constexpr std::size_t kListedWords = 6;  // a closed list up to this long is written out
 
 std::string shown(std::string_view value) {
@@ -68,20 +68,26 @@ Status read_time(std::string_view name, std::string_view value, Time now, std::o
   into = parse_when(value, now);
   if (into) return {};
   return fail(ErrorCode::kInvalidArgument,
-              "Parameter '{}' is '{}', which is no time. Write RFC 3339, as in 2026-01-31T09:30:00Z, or a time back from now, as in 90s, 15m, 2h or 1d.",
+              "Parameter '{}' is '{}', which is no time. Write RFC 3339, as in 2026-01-31T09:30:00Z, or a time back "
+              "from now, as in 90s, 15m, 2h or 1d.",
               name, shown(value));
 }
 
 Status read_namespace(Query& query, std::string_view value, Time) {
-  if (!is_name(value)) return fail(ErrorCode::kInvalidArgument, "Parameter 'namespace' is '{}', which is no name. Leave it out for all namespaces.", shown(value));
+  if (!is_name(value))
+    return fail(ErrorCode::kInvalidArgument,
+                "Parameter 'namespace' is '{}', which is no name. Leave it out for all namespaces.", shown(value));
   query.ns = value;
   return {};
 }
 
 Status read_workload(Query& query, std::string_view value, Time) {
   auto slash = value.find('/');
-  bool good = slash == std::string_view::npos ? is_name(value) : is_name(value.substr(0, slash)) && is_name(value.substr(slash + 1));
-  if (!good) return fail(ErrorCode::kInvalidArgument, "Parameter 'workload' is '{}'. Write a workload's name, or NAMESPACE/NAME.", shown(value));
+  bool good = slash == std::string_view::npos ? is_name(value)
+                                              : is_name(value.substr(0, slash)) && is_name(value.substr(slash + 1));
+  if (!good)
+    return fail(ErrorCode::kInvalidArgument,
+                "Parameter 'workload' is '{}'. Write a workload's name, or NAMESPACE/NAME.", shown(value));
   query.workload = value;
   return {};
 }
@@ -115,25 +121,34 @@ Status read_direction(Query& query, std::string_view value, Time) {
 
 Status read_limit(Query& query, std::string_view value, Time) {
   auto limit = parse_number(value, kMaxLimit);
-  if (!limit || *limit == 0) return fail(ErrorCode::kInvalidArgument, "Parameter 'limit' is '{}'. Write a whole number from 1 to {}.", shown(value), kMaxLimit);
+  if (!limit || *limit == 0)
+    return fail(ErrorCode::kInvalidArgument, "Parameter 'limit' is '{}'. Write a whole number from 1 to {}.",
+                shown(value), kMaxLimit);
   query.limit = *limit;
   return {};
 }
 
 Status read_cursor(Query& query, std::string_view value, Time) {
-  if (value.empty()) return fail(ErrorCode::kInvalidArgument, "Parameter 'cursor' is empty. Give the nextCursor of the page before, or leave it out.");
+  if (value.empty())
+    return fail(ErrorCode::kInvalidArgument,
+                "Parameter 'cursor' is empty. Give the nextCursor of the page before, or leave it out.");
   query.cursor = value;
   return {};
 }
 
-Status read_since(Query& query, std::string_view value, Time now) { return read_time("since", value, now, query.since); }
-Status read_until(Query& query, std::string_view value, Time now) { return read_time("until", value, now, query.until); }
+Status read_since(Query& query, std::string_view value, Time now) {
+  return read_time("since", value, now, query.since);
+}
+Status read_until(Query& query, std::string_view value, Time now) {
+  return read_time("until", value, now, query.until);
+}
 
 constexpr std::size_t kMaxEnd = 2 * kMaxName + 64;  // "ns/name:port"
 
 Status read_end(std::string_view name, std::string_view value, std::string& into) {
   if (value.empty() || value.size() > kMaxEnd)
-    return fail(ErrorCode::kInvalidArgument, "Parameter '{}' is {}.", name, value.empty() ? "empty" : "too long for a name, a host or an address");
+    return fail(ErrorCode::kInvalidArgument, "Parameter '{}' is {}.", name,
+                value.empty() ? "empty" : "too long for a name, a host or an address");
   into = value;
   return {};
 }
@@ -172,11 +187,14 @@ constexpr std::array<Parameter, 13> kParameters{{{"since", read_since},
                                                  {"protocol", read_protocol},
                                                  {"baseline", read_baseline}}};
 
-std::unexpected<Error> unknown_parameter(std::string_view path, std::string_view name, std::span<const std::string_view> allowed) {
-  if (allowed.empty()) return fail(ErrorCode::kInvalidArgument, "Unknown query parameter '{}': {} takes none.", shown(name), path);
+std::unexpected<Error> unknown_parameter(std::string_view path, std::string_view name,
+                                         std::span<const std::string_view> allowed) {
+  if (allowed.empty())
+    return fail(ErrorCode::kInvalidArgument, "Unknown query parameter '{}': {} takes none.", shown(name), path);
   std::string near;
   if (auto word = suggestion(name, allowed); !word.empty()) near = fmt::format(" Did you mean '{}'?", word);
-  return fail(ErrorCode::kInvalidArgument, "Unknown query parameter '{}'.{} {} takes: {}.", shown(name), near, path, fmt::join(allowed, ", "));
+  return fail(ErrorCode::kInvalidArgument, "Unknown query parameter '{}'.{} {} takes: {}.", shown(name), near, path,
+              fmt::join(allowed, ", "));
 }
 
 }  // namespace

@@ -27,17 +27,13 @@ Reply finish(unsigned status, JsonWriter& out) {
 
 unsigned status_of(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kInvalidArgument:
-      return 400;
-    case ErrorCode::kNotFound:
-      return 404;
+    case ErrorCode::kInvalidArgument: return 400;
+    case ErrorCode::kNotFound: return 404;
     case ErrorCode::kBusy:
-    case ErrorCode::kLimit:
-      return 503;
+    case ErrorCode::kLimit: return 503;
     case ErrorCode::kUnsupported:
     case ErrorCode::kSystem:
-    case ErrorCode::kInternal:
-      break;
+    case ErrorCode::kInternal: break;
   }
   return 500;
 }
@@ -46,22 +42,14 @@ unsigned status_of(ErrorCode code) {
 
 const char* status_phrase(unsigned status) {
   switch (status) {
-    case 200:
-      return "OK";
-    case 400:
-      return "Bad Request";
-    case 404:
-      return "Not Found";
-    case 405:
-      return "Method Not Allowed";
-    case 413:
-      return "Content Too Large";
-    case 431:
-      return "Request Header Fields Too Large";
-    case 503:
-      return "Service Unavailable";
-    default:
-      return "Internal Server Error";
+    case 200: return "OK";
+    case 400: return "Bad Request";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 413: return "Content Too Large";
+    case 431: return "Request Header Fields Too Large";
+    case 503: return "Service Unavailable";
+    default: return "Internal Server Error";
   }
 }
 

@@ -36,7 +36,9 @@ Reply whole(const View& view) {
 }
 
 Reply bad_cursor() {
-  return problem(400, "Parameter 'cursor' is not a nextCursor that this list gave in this run of casad. Leave it out to start again.");
+  return problem(
+      400,
+      "Parameter 'cursor' is not a nextCursor that this list gave in this run of casad. Leave it out to start again.");
 }
 
 void end_page(JsonWriter& out, const std::string& next_cursor) {
@@ -129,7 +131,8 @@ Reply answer_flows(const Call& call) {
     if (!id) return bad_cursor();
     before_id = *id;
   }
-  store::FlowFilter filter{query.since, query.until, query.ns, query.workload, query.verdict, query.reason, query.direction};
+  store::FlowFilter filter{query.since,   query.until,  query.ns,       query.workload,
+                           query.verdict, query.reason, query.direction};
   auto page = call.state.flows().query(filter, query.limit, before_id);
   std::string next;
   if (page.next_before_id) next = call.cursors.seal(call.route.path, std::to_string(*page.next_before_id));
@@ -143,7 +146,8 @@ Reply answer_flows(const Call& call) {
 Reply answer_explain(const Call& call) {
   const Query& query = call.query;
   if (query.baseline) {
-    if (!query.from.empty() || !query.to.empty()) return problem(400, "Ask for the baseline, or from one end to another, not for both.");
+    if (!query.from.empty() || !query.to.empty())
+      return problem(400, "Ask for the baseline, or from one end to another, not for both.");
     JsonWriter out;
     out.begin_object();
     write_strings(out, "baseline", call.state.baseline());
@@ -151,7 +155,9 @@ Reply answer_explain(const Call& call) {
     return json_reply(out);
   }
   if (query.from.empty() || query.to.empty())
-    return problem(400, "Parameters 'from' and 'to' are both needed, as in from=team-a/agent and to=tools/mcp-server:8080; or baseline=true.");
+    return problem(400,
+                   "Parameters 'from' and 'to' are both needed, as in from=team-a/agent and to=tools/mcp-server:8080; "
+                   "or baseline=true.");
   auto answer = call.state.explain({query.from, query.to, query.protocol});
   return answer ? whole(*answer) : problem(answer.error());
 }
@@ -182,9 +188,9 @@ constexpr std::array<RouteInfo, kRoutes> kRouteTable{{{"/v1/status", {}},
                                                       {"/healthz", {}},
                                                       {"/readyz", {}},
                                                       {"/openapi.json", {}}}};
-constexpr std::array<Reply (*)(const Call&), kRoutes> kAnswers{answer_status, answer_policies, answer_workloads, answer_endpoints,
-                                                               answer_flows,  answer_stats,    answer_explain,   answer_health,
-                                                               answer_ready,  answer_openapi};
+constexpr std::array<Reply (*)(const Call&), kRoutes> kAnswers{
+    answer_status, answer_policies, answer_workloads, answer_endpoints, answer_flows,
+    answer_stats,  answer_explain,  answer_health,    answer_ready,     answer_openapi};
 constexpr std::array<std::string_view, 4> kLaterRoutes{"/v1/tokens", "/v1/alerts", "/v1/events", "/metrics"};
 
 std::string_view nearest_route(std::string path) {
@@ -192,14 +198,16 @@ std::string_view nearest_route(std::string path) {
   std::ranges::transform(kRouteTable, paths.begin(), &RouteInfo::path);
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
   for (auto candidate : paths) {
-    if (candidate == path || candidate == "/v1" + path || path.starts_with(std::string(candidate) + "/")) return candidate;
+    if (candidate == path || candidate == "/v1" + path || path.starts_with(std::string(candidate) + "/"))
+      return candidate;
   }
   return nearest_name(path, paths);
 }
 
 Reply unknown_path(const std::string& path) {
   if (std::ranges::find(kLaterRoutes, path) != kLaterRoutes.end())
-    return problem(404, fmt::format("This version of casad does not have {} yet. /openapi.json lists what it has.", path));
+    return problem(404,
+                   fmt::format("This version of casad does not have {} yet. /openapi.json lists what it has.", path));
   constexpr std::size_t kMaxEchoed = 200;
   std::string shown = path.size() <= kMaxEchoed ? path : path.substr(0, kMaxEchoed) + "...";
   auto near = path.size() <= kMaxEchoed ? nearest_route(path) : std::string_view{};

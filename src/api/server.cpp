@@ -49,7 +49,8 @@ class Server::Acceptor : public std::enable_shared_from_this<Acceptor> {
     Protocol protocol;
     acceptor_.assign(protocol, file_.release(), ec);
     if (ec) return fail(ErrorCode::kSystem, "cannot serve the API socket {}: {}", file_.path(), ec.message());
-    asio::co_spawn(io_, run(shared_from_this()), [](const std::exception_ptr& escaped) { log_escaped(escaped, "server"); });
+    asio::co_spawn(io_, run(shared_from_this()),
+                   [](const std::exception_ptr& escaped) { log_escaped(escaped, "server"); });
     return {};
   }
 
@@ -86,7 +87,8 @@ class Server::Acceptor : public std::enable_shared_from_this<Acceptor> {
       kind = Session::Kind::kTurnedAway;
     }
     auto session = std::make_unique<Session>(hub_, std::move(socket), kind);
-    asio::co_spawn(io_, run_session(std::move(session)), [](const std::exception_ptr& escaped) { log_escaped(escaped, "session"); });
+    asio::co_spawn(io_, run_session(std::move(session)),
+                   [](const std::exception_ptr& escaped) { log_escaped(escaped, "session"); });
   }
 
   asio::io_context& io_;
@@ -96,7 +98,8 @@ class Server::Acceptor : public std::enable_shared_from_this<Acceptor> {
   asio::steady_timer retry_;
 };
 
-Server::Server(asio::io_context& io, State& state, ServerOptions options) : io_(io), state_(state), options_(std::move(options)) {}
+Server::Server(asio::io_context& io, State& state, ServerOptions options)
+    : io_(io), state_(state), options_(std::move(options)) {}
 
 Server::~Server() { stop(); }
 

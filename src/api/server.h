@@ -17,8 +17,9 @@ namespace casa::api {
 
 inline constexpr const char* kDefaultSocketPath = "/run/casad/casad.sock";
 inline constexpr std::size_t kMaxConnections = 64;  // at once; further ones get 503
-inline constexpr std::size_t kMaxTurnedAway = 64;   // of those, how many are told so at once; further ones are just closed
-inline constexpr std::size_t kMaxHeaderBytes = 16 * 1024;  // request line and headers
+inline constexpr std::size_t kMaxTurnedAway =
+    64;  // of those, how many are told so at once; further ones are just closed
+inline constexpr std::size_t kMaxHeaderBytes = 16 * 1024;          // request line and headers
 inline constexpr std::chrono::milliseconds kIdleTimeout{10'000};   // until the first byte of the next request
 inline constexpr std::chrono::milliseconds kHeaderTimeout{5'000};  // from there to the end of its headers
 inline constexpr std::chrono::milliseconds kWriteTimeout{10'000};  // for one whole answer
@@ -27,7 +28,8 @@ inline constexpr std::chrono::milliseconds kLingerTimeout{1'000};  // for a refu
 struct Limits {
   std::size_t connections = kMaxConnections;
   std::size_t turned_away = kMaxTurnedAway;
-  std::chrono::milliseconds idle = kIdleTimeout, header = kHeaderTimeout, write = kWriteTimeout, linger = kLingerTimeout;
+  std::chrono::milliseconds idle = kIdleTimeout, header = kHeaderTimeout, write = kWriteTimeout,
+                            linger = kLingerTimeout;
 };
 
 struct ServerOptions {

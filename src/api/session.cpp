@@ -59,7 +59,9 @@ void Session::close() { stream_.close(); }
 
 asio::awaitable<void> Session::run() {
   if (kind_ == Kind::kTurnedAway) {
-    Reply reply = problem(503, fmt::format("casad serves {} connections at once, and all are taken. Try again in a moment.", hub_->limits.connections));
+    Reply reply =
+        problem(503, fmt::format("casad serves {} connections at once, and all are taken. Try again in a moment.",
+                                 hub_->limits.connections));
     co_await refuse(std::move(reply), false);
     co_return;
   }
@@ -123,7 +125,7 @@ asio::awaitable<bool> Session::serve_one() {
   }
   bool keep_alive = request.keep_alive();
   bool sent = co_await send(std::move(reply), request.version(), keep_alive, head);
-  co_return sent && keep_alive;
+  co_return sent&& keep_alive;
 }
 
 Reply Session::answer(const Parser& parser) const {
@@ -144,7 +146,8 @@ Reply Session::answer(const Parser& parser) const {
     reply.close = reply.close || has_body;
     return reply;
   } catch (const std::exception& e) {
-    spdlog::error("the API failed to answer {} {}: {}", std::string(request.method_string()), std::string(request.target().substr(0, 200)), e.what());
+    spdlog::error("the API failed to answer {} {}: {}", std::string(request.method_string()),
+                  std::string(request.target().substr(0, 200)), e.what());
     return problem(500, "casad failed to answer this; its log says more.");
   }
 }

@@ -27,7 +27,8 @@ class SocketFile {
   void remove() const;
 
  private:
-  SocketFile(Fd fd, std::string path, dev_t device, ino_t inode) : fd_(std::move(fd)), path_(std::move(path)), device_(device), inode_(inode) {}
+  SocketFile(Fd fd, std::string path, dev_t device, ino_t inode)
+      : fd_(std::move(fd)), path_(std::move(path)), device_(device), inode_(inode) {}
 
   Fd fd_;
   std::string path_;

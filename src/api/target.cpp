@@ -27,11 +27,12 @@ Result<std::string> decode(std::string_view text, std::string_view what) {
     int high = i + 2 < text.size() ? hex_digit(text[i + 1]) : -1;
     int low = i + 2 < text.size() ? hex_digit(text[i + 2]) : -1;
     if (high < 0 || low < 0)
-      return fail(ErrorCode::kInvalidArgument, "The {} has a '%' that two hexadecimal digits do not follow; write %25 for a percent sign.",
-                  what);
+      return fail(ErrorCode::kInvalidArgument,
+                  "The {} has a '%' that two hexadecimal digits do not follow; write %25 for a percent sign.", what);
     int byte = high * 16 + low;
     if (byte < 0x20 || byte == 0x7f)
-      return fail(ErrorCode::kInvalidArgument, "The {} has the encoded control character %{:02X}; leave it out.", what, byte);
+      return fail(ErrorCode::kInvalidArgument, "The {} has the encoded control character %{:02X}; leave it out.", what,
+                  byte);
     out += static_cast<char>(byte);
     i += 2;
   }
@@ -52,9 +53,11 @@ Result<Target> parse_target(std::string_view raw) {
   auto odd = std::find_if(raw.begin(), raw.end(), [](char c) { return c <= 0x20 || c == 0x7f || c == '#'; });
   if (odd != raw.end())
     return fail(ErrorCode::kInvalidArgument,
-                "The request target has a byte that must be percent-encoded (a space, a control character, '#' or one past ASCII).");
+                "The request target has a byte that must be percent-encoded (a space, a control character, '#' or one "
+                "past ASCII).");
   std::string_view rest = strip_authority(raw);
-  if (!rest.starts_with('/')) return fail(ErrorCode::kInvalidArgument, "The request target must be a path, such as /v1/flows.");
+  if (!rest.starts_with('/'))
+    return fail(ErrorCode::kInvalidArgument, "The request target must be a path, such as /v1/flows.");
 
   auto question = rest.find('?');
   std::string_view path = rest.substr(0, question);
@@ -74,7 +77,8 @@ Result<Target> parse_target(std::string_view raw) {
       return fail(ErrorCode::kInvalidArgument, "There are more than {} query parameters.", kMaxParameters);
     auto equals = pair.find('=');
     TRY_ASSIGN(std::string name, decode(pair.substr(0, equals), "query"));
-    TRY_ASSIGN(std::string value, decode(equals == std::string_view::npos ? std::string_view{} : pair.substr(equals + 1), "query"));
+    TRY_ASSIGN(std::string value,
+               decode(equals == std::string_view::npos ? std::string_view{} : pair.substr(equals + 1), "query"));
     target.query.emplace_back(std::move(name), std::move(value));
   }
   return target;

@@ -13,7 +13,8 @@ std::string problem_sentence(const Response& response) {
   simdjson::dom::parser parser;
   simdjson::dom::element document;
   std::string_view detail;
-  if (parser.parse(response.body).get(document) == simdjson::SUCCESS && document["detail"].get(detail) == simdjson::SUCCESS)
+  if (parser.parse(response.body).get(document) == simdjson::SUCCESS &&
+      document["detail"].get(detail) == simdjson::SUCCESS)
     return printable(detail);
   return fmt::format("the daemon answered with status {}", response.status);
 }
@@ -29,7 +30,9 @@ int report_error(std::FILE* err, const Error& error) {
 }
 
 Error not_understood(const char* what) {
-  return {ErrorCode::kInternal, fmt::format("the daemon's answer to {} cannot be read; are the daemon and this program of one version?", what)};
+  return {
+      ErrorCode::kInternal,
+      fmt::format("the daemon's answer to {} cannot be read; are the daemon and this program of one version?", what)};
 }
 
 }  // namespace casa::cli

@@ -28,8 +28,10 @@ std::string indented(std::string_view lines, std::string_view indent) {
 }
 
 void print_step(std::FILE* out, const element& step, bool colour) {
-  std::string verdict = text(step, "verdict"), reason = text(step, "reason"), policy = text(step, "policy"), field = text(step, "field");
-  std::string line = fmt::format("  {}  {}", paint(fmt::format("{:<7}", verdict), colour_of_verdict(verdict), colour), text(step, "where"));
+  std::string verdict = text(step, "verdict"), reason = text(step, "reason"), policy = text(step, "policy"),
+              field = text(step, "field");
+  std::string line = fmt::format("  {}  {}", paint(fmt::format("{:<7}", verdict), colour_of_verdict(verdict), colour),
+                                 text(step, "where"));
   if (!reason.empty()) line += "  " + reason;
   if (!policy.empty()) line += fmt::format("  by {}{}{}", policy, field.empty() ? "" : " ", field);
   fmt::print(out, "{}\n", line);
@@ -41,7 +43,9 @@ bool print_explanation(std::FILE* out, const element& answer) {
   std::string verdict = text(answer, "verdict");
   simdjson::dom::array steps, suggestions;
   if (verdict.empty() || answer["steps"].get(steps) != simdjson::SUCCESS) return false;
-  fmt::print(out, "{}\n", paint(verdict == "NONE" ? "NONE: neither end is under enforcement" : verdict, colour_of_verdict(verdict), colour));
+  fmt::print(out, "{}\n",
+             paint(verdict == "NONE" ? "NONE: neither end is under enforcement" : verdict, colour_of_verdict(verdict),
+                   colour));
   for (element step : steps) print_step(out, step, colour);
   if (answer["suggestions"].get(suggestions) != simdjson::SUCCESS || suggestions.size() == 0) return true;
   fmt::print(out, "to allow it:\n");
@@ -76,7 +80,8 @@ int run_explain(const ExplainOptions& options) {
   if (response->status != 200) return report_problem(options.err, *response);
   simdjson::dom::parser parser;
   element answer;
-  if (parser.parse(response->body).get(answer) != simdjson::SUCCESS) return report_error(options.err, not_understood("explain"));
+  if (parser.parse(response->body).get(answer) != simdjson::SUCCESS)
+    return report_error(options.err, not_understood("explain"));
   std::string_view verdict;
   bool denied = answer["verdict"].get(verdict) == simdjson::SUCCESS && verdict == "DENIED";
   bool understood = true;

@@ -56,20 +56,25 @@ Result<FlowLine> read_row(const element& row) {
   line.time = text(row, "time");
   auto last_seen = parse_time(text(row, "lastSeen"), {});
   element source, destination;
-  if (!id || !last_seen || row["source"].get(source) != simdjson::SUCCESS || row["destination"].get(destination) != simdjson::SUCCESS)
+  if (!id || !last_seen || row["source"].get(source) != simdjson::SUCCESS ||
+      row["destination"].get(destination) != simdjson::SUCCESS)
     return std::unexpected(not_understood("flows"));
   line.id = *id;
   line.last_seen = *last_seen;
-  std::string state = text(row, "state"), direction = text(row, "direction"), reason = text(row, "reason"), policy = text(row, "policy");
+  std::string state = text(row, "state"), direction = text(row, "direction"), reason = text(row, "reason"),
+              policy = text(row, "policy");
   line.open = state == "open";
   line.verdict = text(row, "verdict");
   // The subject's own process: who called, or who was called.
   std::string process = process_of(direction == "ingress" ? destination : source);
   if (process.empty()) process = process_of(direction == "ingress" ? source : destination);
   std::uint64_t count = number(row, "count");
-  std::string ends = fmt::format("{} -> {}/{}", who(source), with_port(who(destination), number(destination, "port")), text(row, "protocol"));
-  line.cells = {line.time,       or_dash(line.verdict), or_dash(direction), ends, or_dash(reason), or_dash(policy), or_dash(process),
-                count > 1 ? fmt::format("x{}", count) : std::string()};
+  std::string ends = fmt::format("{} -> {}/{}", who(source), with_port(who(destination), number(destination, "port")),
+                                 text(row, "protocol"));
+  line.cells = {line.time,          or_dash(line.verdict),
+                or_dash(direction), ends,
+                or_dash(reason),    or_dash(policy),
+                or_dash(process),   count > 1 ? fmt::format("x{}", count) : std::string()};
   line.json = printable_json(simdjson::minify(row));
   line.gist = fmt::format("{} {} {} {} {}", state, line.verdict, reason, count, policy);
   return line;
@@ -78,7 +83,8 @@ Result<FlowLine> read_row(const element& row) {
 }  // namespace
 
 const std::vector<std::string>& flow_titles() {
-  static const std::vector<std::string> kTitles{"TIME", "VERDICT", "DIRECTION", "FLOW", "REASON", "POLICY", "PROCESS", "COUNT"};
+  static const std::vector<std::string> kTitles{"TIME",   "VERDICT", "DIRECTION", "FLOW",
+                                                "REASON", "POLICY",  "PROCESS",   "COUNT"};
   return kTitles;
 }
 

@@ -29,11 +29,15 @@ constexpr std::chrono::seconds kOverlap{15};
 class FlowPrinter {
  public:
   explicit FlowPrinter(const FlowsOptions& options)
-      : options_(options), client_(options.api_socket), colour_(wants_colour(options.out)), table_({24, 7, 9, 40, 16, 12, 16, 0}) {}
+      : options_(options),
+        client_(options.api_socket),
+        colour_(wants_colour(options.out)),
+        table_({24, 7, 9, 40, 16, 12, 16, 0}) {}
 
   int run() {
     std::size_t wanted = options_.limit != 0 ? options_.limit : options_.follow ? kDefaultFirstRows : kDefaultRows;
-    if (wanted > kMaxRows) return report_error(options_.err, {ErrorCode::kInvalidArgument, fmt::format("--limit is {} at most", kMaxRows)});
+    if (wanted > kMaxRows)
+      return report_error(options_.err, {ErrorCode::kInvalidArgument, fmt::format("--limit is {} at most", kMaxRows)});
     if (auto code = fetch(options_.since, wanted)) return *code;
     show_first();
     if (!options_.follow) return kExitDone;
@@ -134,7 +138,9 @@ class FlowPrinter {
     if (!newest_) return;
     Time asked_from = *newest_ - kOverlap;
     bool too_many = seen_.size() > kMaxRemembered;
-    std::erase_if(seen_, [&](const auto& entry) { return entry.second.last_seen < asked_from && (too_many || !entry.second.open); });
+    std::erase_if(seen_, [&](const auto& entry) {
+      return entry.second.last_seen < asked_from && (too_many || !entry.second.open);
+    });
   }
 
   void print(const FlowLine& row) {

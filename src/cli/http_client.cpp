@@ -33,7 +33,9 @@ using boost::system::error_code;
 constexpr std::uint64_t kMaxAnswer = 64 * 1024 * 1024;
 
 std::unexpected<Error> no_answer(const std::string& path, std::string_view why, bool denied = false) {
-  if (denied) return fail(ErrorCode::kSystem, "no answer at {}: {}; run this as root, or as a member of the group casad", path, why);
+  if (denied)
+    return fail(ErrorCode::kSystem, "no answer at {}: {}; run this as root, or as a member of the group casad", path,
+                why);
   return fail(ErrorCode::kSystem, "no answer at {}: {}; is casad running? try `systemctl status casad`", path, why);
 }
 
@@ -42,11 +44,13 @@ Result<Fd> connect_to(const std::string& path, std::chrono::milliseconds timeout
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof(address.sun_path))
-    return fail(ErrorCode::kInvalidArgument, "'{}' cannot be a socket's path: it needs 1 to {} bytes", path, sizeof(address.sun_path) - 1);
+    return fail(ErrorCode::kInvalidArgument, "'{}' cannot be a socket's path: it needs 1 to {} bytes", path,
+                sizeof(address.sun_path) - 1);
   path.copy(address.sun_path, path.size());
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) return fail_errno(errno, "cannot open a Unix socket");
-  timeval limit{.tv_sec = static_cast<time_t>(timeout.count() / 1000), .tv_usec = static_cast<suseconds_t>(timeout.count() % 1000 * 1000)};
+  timeval limit{.tv_sec = static_cast<time_t>(timeout.count() / 1000),
+                .tv_usec = static_cast<suseconds_t>(timeout.count() % 1000 * 1000)};
   ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
   int done = 0;
   do {
@@ -54,7 +58,8 @@ Result<Fd> connect_to(const std::string& path, std::chrono::milliseconds timeout
   } while (done != 0 && errno == EINTR);
   if (done == 0) return fd;
   int err = errno;
-  return no_answer(path, err == EAGAIN ? "too many are waiting for it" : std::strerror(err), err == EACCES || err == EPERM);
+  return no_answer(path, err == EAGAIN ? "too many are waiting for it" : std::strerror(err),
+                   err == EACCES || err == EPERM);
 }
 
 }  // namespace
@@ -65,7 +70,8 @@ struct HttpClient::Connection {
   beast::flat_buffer buffer;
 };
 
-HttpClient::HttpClient(std::string socket_path, std::chrono::milliseconds timeout) : socket_path_(std::move(socket_path)), timeout_(timeout) {}
+HttpClient::HttpClient(std::string socket_path, std::chrono::milliseconds timeout)
+    : socket_path_(std::move(socket_path)), timeout_(timeout) {}
 
 HttpClient::~HttpClient() = default;
 
@@ -123,7 +129,8 @@ Result<Response> HttpClient::exchange(const std::string& target) {
   return response;
 }
 
-std::string make_target(std::string_view path, const std::vector<std::pair<std::string_view, std::string>>& parameters) {
+std::string make_target(std::string_view path,
+                        const std::vector<std::pair<std::string_view, std::string>>& parameters) {
   std::string target(path);
   char separator = '?';
   for (const auto& [name, value] : parameters) {
@@ -133,7 +140,8 @@ std::string make_target(std::string_view path, const std::vector<std::pair<std::
     target += name;
     target += '=';
     for (unsigned char c : value) {
-      bool plain = (c < 0x80 && std::isalnum(c) != 0) || std::string_view("-._~/:,@").find(static_cast<char>(c)) != std::string_view::npos;
+      bool plain = (c < 0x80 && std::isalnum(c) != 0) ||
+                   std::string_view("-._~/:,@").find(static_cast<char>(c)) != std::string_view::npos;
       if (plain) target += static_cast<char>(c);
       else target += fmt::format("%{:02X}", c);
     }

@@ -43,7 +43,8 @@ void for_items(const element& document, std::string_view name, Each each) {
 }
 
 void print_source(std::FILE* out, const element& source) {
-  std::string text = fmt::format("{} {}: {} objects from {} documents", scalar(source, "kind"), scalar(source, "location"), scalar(source, "objects"), scalar(source, "documents"));
+  std::string text = fmt::format("{} {}: {} objects from {} documents", scalar(source, "kind"),
+                                 scalar(source, "location"), scalar(source, "objects"), scalar(source, "documents"));
   if (std::string bad = scalar(source, "badDocuments"); bad != "0") text += fmt::format(", {} bad", bad);
   if (std::string problem = scalar(source, "problem"); !problem.empty()) text += "; " + problem;
   print_line(out, "source", text);
@@ -67,13 +68,15 @@ void print_status(std::FILE* out, const element& status) {
   element counts, features;
   if (status["counts"].get(counts) == simdjson::SUCCESS) print_line(out, "counts", with_names(counts));
   for_items(status, "maps", [&](const element& map) {
-    print_line(out, "map", fmt::format("{}: {} of {}", scalar(map, "name"), scalar(map, "used"), scalar(map, "capacity")));
+    print_line(out, "map",
+               fmt::format("{}: {} of {}", scalar(map, "name"), scalar(map, "used"), scalar(map, "capacity")));
   });
   simdjson::dom::object fields;
   if (status["features"].get(fields) == simdjson::SUCCESS) {
     for (auto field : fields) {
       std::string_view text;
-      if (field.value.get(text) == simdjson::SUCCESS) print_line(out, "feature", fmt::format("{}: {}", printable(field.key), printable(text)));
+      if (field.value.get(text) == simdjson::SUCCESS)
+        print_line(out, "feature", fmt::format("{}: {}", printable(field.key), printable(text)));
     }
   }
   for_items(status, "problems", [&](const element& problem) {

@@ -23,7 +23,10 @@ Decoded decode(std::string_view text) {
   auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   unsigned char lead = byte(0);
   if (lead < 0x80) return {lead, 1};
-  std::size_t n = lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+  std::size_t n = lead >= 0xc2 && lead < 0xe0   ? 2
+                  : lead >= 0xe0 && lead < 0xf0 ? 3
+                  : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                : 0;
   if (n == 0 || n > text.size()) return {};
   std::uint32_t code = lead & (0xffu >> (n + 1));
   for (std::size_t i = 1; i < n; ++i) {
@@ -40,8 +43,9 @@ struct Range {
 };
 // Controls; soft hyphen; Arabic letter mark; joiners and marks; separators and bidi; word joiners and isolates; variation
 // selectors; BOM; interlinear annotation; tags.
-constexpr Range kHarmful[] = {{0x00, 0x1f},     {0x7f, 0x9f},     {0xad, 0xad},     {0x61c, 0x61c},   {0x180e, 0x180e}, {0x200b, 0x200f},
-                              {0x2028, 0x202e}, {0x2060, 0x206f}, {0xfe00, 0xfe0f}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe0fff}};
+constexpr Range kHarmful[] = {{0x00, 0x1f},     {0x7f, 0x9f},     {0xad, 0xad},     {0x61c, 0x61c},
+                              {0x180e, 0x180e}, {0x200b, 0x200f}, {0x2028, 0x202e}, {0x2060, 0x206f},
+                              {0xfe00, 0xfe0f}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe0fff}};
 
 bool harmful(std::uint32_t code) {
   return std::ranges::any_of(kHarmful, [&](const Range& r) { return code >= r.first && code <= r.last; });
@@ -53,16 +57,11 @@ std::size_t width_of(std::string_view text) {
 
 const char* sequence(Colour colour) {
   switch (colour) {
-    case Colour::kGreen:
-      return "\x1b[32m";
-    case Colour::kRed:
-      return "\x1b[31m";
-    case Colour::kYellow:
-      return "\x1b[33m";
-    case Colour::kDim:
-      return "\x1b[2m";
-    case Colour::kNone:
-      break;
+    case Colour::kGreen: return "\x1b[32m";
+    case Colour::kRed: return "\x1b[31m";
+    case Colour::kYellow: return "\x1b[33m";
+    case Colour::kDim: return "\x1b[2m";
+    case Colour::kNone: break;
   }
   return "";
 }
@@ -92,7 +91,9 @@ std::string printable_json(std::string_view json) {
     else if (!harmful(d.code)) out.append(json, 0, n);
     else if (d.code == '\n' || d.code == '\r' || d.code == '\t') out += ' ';
     else if (d.code < 0x10000) out += fmt::format("\\u{:04x}", d.code);
-    else out += fmt::format("\\u{:04x}\\u{:04x}", 0xd800 + ((d.code - 0x10000) >> 10), 0xdc00 + ((d.code - 0x10000) & 0x3ff));
+    else
+      out +=
+          fmt::format("\\u{:04x}\\u{:04x}", 0xd800 + ((d.code - 0x10000) >> 10), 0xdc00 + ((d.code - 0x10000) & 0x3ff));
     json.remove_prefix(n);
   }
   return out;
@@ -120,7 +121,8 @@ Colour colour_of_verdict(std::string_view verdict) {
 
 void Table::fit(const std::vector<std::string>& cells) {
   widths_.resize(std::max(widths_.size(), cells.size()));
-  for (std::size_t i = 0; i < cells.size(); ++i) widths_[i] = std::max(widths_[i], std::min(width_of(cells[i]), kMaxWidth));
+  for (std::size_t i = 0; i < cells.size(); ++i)
+    widths_[i] = std::max(widths_[i], std::min(width_of(cells[i]), kMaxWidth));
 }
 
 std::string Table::line(const std::vector<std::string>& cells, std::size_t painted, Colour colour, bool wanted) {

@@ -3,7 +3,7 @@
 
 #include <netinet/in.h>
 
-#include <cstring>
+#include <algorithm>
 
 #include "api/state.h"
 #include "base/text.h"
@@ -12,13 +12,14 @@ namespace casa::test {
 
 inline api::Time at(const char* text) { return *parse_time(text, {}); }
 
-inline event::Party party(event::PeerName who, const char* address = nullptr, std::uint16_t port = 0, std::uint32_t pid = 0, std::string_view comm = {}) {
+inline event::Party party(event::PeerName who, const char* address = nullptr, std::uint16_t port = 0,
+                          std::uint32_t pid = 0, std::string_view comm = {}) {
   event::Party p;
   p.who = std::make_shared<const event::PeerName>(std::move(who));
   if (address != nullptr) p.address = *parse_ip(address);
   p.port = port;
   p.pid = pid;
-  std::memcpy(p.comm.data(), comm.data(), std::min(comm.size(), p.comm.size() - 1));
+  std::copy_n(comm.begin(), std::min(comm.size(), p.comm.size() - 1), p.comm.begin());
   return p;
 }
 
@@ -69,44 +70,75 @@ class FakeState : public api::State {
     view.started = at("2026-11-24T01:51:33.123Z");
     view.ready = ready;
     view.phase = ready ? "enforcing" : "starting";
-    if (!ready) view.problems = {"the policy directory /etc/casad/policies.d cannot be read: No such file or directory"};
+    if (!ready)
+      view.problems = {"the policy directory /etc/casad/policies.d cannot be read: No such file or directory"};
     view.generation = ready ? 7 : 0;
     if (ready) view.generation_time = at("2026-11-24T01:51:34Z");
     view.policy_digest = "ab12";
     view.cgroup_root = "/sys/fs/cgroup";
     view.bpffs = "/sys/fs/bpf/casad";
-    view.sources = {{"directory", "/etc/casad/policies.d", "", 3, 5, 1, at("2026-11-24T01:51:33Z")}, {"directory", "/gone", "it is gone", 0, 0, 0, {}}};
+    view.sources = {{"directory", "/etc/casad/policies.d", "", 3, 5, 1, at("2026-11-24T01:51:33Z")},
+                    {"directory", "/gone", "it is gone", 0, 0, 0, {}}};
     view.counts = {{"policies", 2}, {"workloads", 2}};
     view.maps = {{"casa_policy", 10, 1000}};
     view.features = {{"sweep", "on"}, {"tcx", "off: kernel 6.1"}};
     return view;
   }
   [[nodiscard]] std::vector<api::PolicyView> policies() const override {
-    return {{"CASAPolicy", "team-a", "agent", "Deployment/agent", "enforce", "Active", "", at("2026-11-24T01:51:33Z"), "agent.yaml",
-             {"tools/mcp-server:8080"}, {"host:8080"}, "api.openai.com:443"},
+    return {{"CASAPolicy",
+             "team-a",
+             "agent",
+             "Deployment/agent",
+             "enforce",
+             "Active",
+             "",
+             at("2026-11-24T01:51:33Z"),
+             "agent.yaml",
+             {"tools/mcp-server:8080"},
+             {"host:8080"},
+             "api.openai.com:443"},
             {"MultiAgentSystem", "team-a", "mas", "", "", "Pending", "no such workload", {}, "", {}, {}, ""}};
   }
   [[nodiscard]] std::vector<api::WorkloadView> workloads() const override {
-    std::vector<api::WorkloadView> views{{"team-a", "agent", "Deployment", 256, "enforce", "enforced", {"team-a/agent"},
-                                          {{"team-a.slice/agent.service", (1ULL << 60) + 1, at("2026-11-24T01:51:33Z")}, {"x", 0, {}}}, {"y"}, {"10.1.0.1"}}};
+    std::vector<api::WorkloadView> views{
+        {"team-a",
+         "agent",
+         "Deployment",
+         256,
+         "enforce",
+         "enforced",
+         {"team-a/agent"},
+         {{"team-a.slice/agent.service", (1ULL << 60) + 1, at("2026-11-24T01:51:33Z")}, {"x", 0, {}}},
+         {"y"},
+         {"10.1.0.1"}}};
     for (std::size_t i = 0; i < many_workloads; ++i)
-      views.push_back({"zoo", "w" + std::to_string(1000 + i), "", 0, "audit", "waiting for its cgroup", {}, {}, {}, {}});
+      views.push_back(
+          {"zoo", "w" + std::to_string(1000 + i), "", 0, "audit", "waiting for its cgroup", {}, {}, {}, {}});
     return views;
   }
   [[nodiscard]] std::vector<api::EndpointView> endpoints() const override {
     return {{"tools", "mcp-server", 8080, "tcp", "resolved", {"tools/mcp-server"}, {"10.1.0.2:8080"}, {"team-a/agent"}},
             {"tools", "mcp-server", 9090, "udp", "no such service", {}, {}, {}}};
   }
-  [[nodiscard]] api::StatsView stats() const override { return {{{"events", 5}}, {{"no_policy", 2}}, history.size(), history.total_added(), history.forgotten()}; }
+  [[nodiscard]] api::StatsView stats() const override {
+    return {{{"events", 5}}, {{"no_policy", 2}}, history.size(), history.total_added(), history.forgotten()};
+  }
   [[nodiscard]] Result<api::ExplainView> explain(const api::ExplainQuery& query) const override {
     if (explain_throws) throw std::runtime_error("a defect");
     if (query.from == "team-a/nobody") return fail(ErrorCode::kNotFound, "there is no workload {}", query.from);
     if (query.to.find(':') == std::string::npos) return fail(ErrorCode::kInvalidArgument, "'{}' has no port", query.to);
     if (query.to == "tools/mcp-server:8080")
-      return api::ExplainView{"ALLOWED", {{"egress of " + query.from, "ALLOWED", "endpoint_allowed", "team-a/agent", "spec.allowedEndpoints[0]", "It is named."}}, {}};
-    return api::ExplainView{"DENIED", {{"egress of " + query.from, "DENIED", "external_not_allowed", "", "", ""}}, {"spec:\n  allowedEndpoints: \x1b[2J"}};
+      return api::ExplainView{"ALLOWED",
+                              {{"egress of " + query.from, "ALLOWED", "endpoint_allowed", "team-a/agent",
+                                "spec.allowedEndpoints[0]", "It is named."}},
+                              {}};
+    return api::ExplainView{"DENIED",
+                            {{"egress of " + query.from, "DENIED", "external_not_allowed", "", "", ""}},
+                            {"spec:\n  allowedEndpoints: \x1b[2J"}};
   }
-  [[nodiscard]] std::vector<std::string> baseline() const override { return {"Loopback inside a workload is always allowed."}; }
+  [[nodiscard]] std::vector<std::string> baseline() const override {
+    return {"Loopback inside a workload is always allowed."};
+  }
   [[nodiscard]] const store::FlowHistory& flows() const override { return history; }
 
   bool ready = true, explain_throws = false;

@@ -62,7 +62,8 @@ inline std::string read_all(const Fd& fd, int timeout_ms = 20'000) {
   char buffer[65536];
   for (;;) {
     pollfd ready{fd.get(), POLLIN, 0};
-    if (::poll(&ready, 1, timeout_ms) <= 0) throw std::runtime_error("the server neither answers nor closes; so far: " + out);
+    if (::poll(&ready, 1, timeout_ms) <= 0)
+      throw std::runtime_error("the server neither answers nor closes; so far: " + out);
     ssize_t n = ::recv(fd.get(), buffer, sizeof(buffer), 0);
     if (n <= 0) return out;
     out.append(buffer, static_cast<std::size_t>(n));

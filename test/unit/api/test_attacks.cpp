@@ -37,33 +37,54 @@ TEST_CASE("the limits are those that are documented") {
 
 TEST_CASE("what is not HTTP gets 400 and is closed") {
   ServerFixture server;
-  for (std::string_view bad : {"\r\n\r\n", "GET\r\n\r\n", "GET /healthz\r\n\r\n", "GET /healthz HTTP/1.1\r\nHost : x\r\n\r\n", "GET /healthz HTTP/1.1\r\nHost x\r\n\r\n",
-                               "GET  /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "GET /healthz HTTP/1.1\nHost: x\n\n", "GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", "hello\r\n\r\n",
-                               "GET /healthz HTTP/1.1\r\n\r\n", "GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n",
-                               "GET /v1/flows?limit=%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "GET * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"}) {
+  for (std::string_view bad :
+       {"\r\n\r\n", "GET\r\n\r\n", "GET /healthz\r\n\r\n", "GET /healthz HTTP/1.1\r\nHost : x\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost x\r\n\r\n", "GET  /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /healthz HTTP/1.1\nHost: x\n\n", "GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", "hello\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\n\r\n", "GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        "GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /v1/flows?limit=%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "GET * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"}) {
     CAPTURE(bad);
     auto out = server.exchange(bad);
     CHECK_THAT(out, StartsWith("HTTP/1.1 400 "));
     CHECK_THAT(out, ContainsSubstring("application/problem+json") && ContainsSubstring("Connection: close"));
   }
   CHECK_THAT(server.exchange("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), StartsWith("HTTP/1.1 400 "));
-  CHECK_THAT(server.exchange(std::string_view("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 15)), StartsWith("HTTP/1.1 400 "));
+  CHECK_THAT(server.exchange(std::string_view("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 15)),
+             StartsWith("HTTP/1.1 400 "));
   check_serves(server);
 }
 
 TEST_CASE("request smuggling: a body, however announced, ends the connection; what follows it is never a request") {
   ServerFixture server;
   std::string hidden = "GET /v1/stats HTTP/1.1\r\nHost: x\r\n\r\n";
-  for (std::string headers : {"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
-                              "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", "Content-Length: 5\r\nContent-Length: 6\r\n", "Content-Length: 5, 6\r\n",
-                              "Content-Length: -1\r\n", "Content-Length: +5\r\n", "Content-Length: 0x5\r\n", "Content-Length: 99999999999999999999999\r\n", "Content-Length:\r\n",
-                              "Transfer-Encoding: identity\r\n", "Transfer-Encoding: xchunked\r\n", "Transfer-Encoding: chunked, identity\r\n", "Transfer-Encoding:\r\n",
-                              "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", "Content-Length : 5\r\n", "Transfer-Encoding : chunked\r\n",
-                              "Transfer-Encoding\t: chunked\r\n", "X: y\r\n\tTransfer-Encoding: chunked\r\nContent-Length: 3\r\n", "Content-Length: 36\r\n"}) {
+  for (std::string headers : {"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+                              "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+                              "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
+                              "Content-Length: 5\r\nContent-Length: 6\r\n",
+                              "Content-Length: 5, 6\r\n",
+                              "Content-Length: -1\r\n",
+                              "Content-Length: +5\r\n",
+                              "Content-Length: 0x5\r\n",
+                              "Content-Length: 99999999999999999999999\r\n",
+                              "Content-Length:\r\n",
+                              "Transfer-Encoding: identity\r\n",
+                              "Transfer-Encoding: xchunked\r\n",
+                              "Transfer-Encoding: chunked, identity\r\n",
+                              "Transfer-Encoding:\r\n",
+                              "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+                              "Content-Length : 5\r\n",
+                              "Transfer-Encoding : chunked\r\n",
+                              "Transfer-Encoding\t: chunked\r\n",
+                              "X: y\r\n\tTransfer-Encoding: chunked\r\nContent-Length: 3\r\n",
+                              "Content-Length: 36\r\n"}) {
     for (const char* method : {"GET", "HEAD", "POST"}) {
       CAPTURE(headers, method);
-      auto out = server.exchange(std::string(method) + " /healthz HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n0\r\n\r\n" + hidden);
-      bool refused = out.starts_with("HTTP/1.1 400 ") || out.starts_with("HTTP/1.1 413 ") || out.starts_with("HTTP/1.1 405 ");
+      auto out = server.exchange(std::string(method) + " /healthz HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n0\r\n\r\n" +
+                                 hidden);
+      bool refused =
+          out.starts_with("HTTP/1.1 400 ") || out.starts_with("HTTP/1.1 413 ") || out.starts_with("HTTP/1.1 405 ");
       CHECK(refused);
       CHECK_THAT(out, ContainsSubstring("Connection: close") && !ContainsSubstring("deniedByReason"));
       CHECK(out.find("Date: ") == out.rfind("Date: "));  // one answer
@@ -121,7 +142,8 @@ TEST_CASE("idle clients and clients that do not read are cut off") {
   CHECK(took < milliseconds(2000));
 
   server.run([&] {
-    for (std::uint64_t i = 10; i < 2000; ++i) server.state.history.add(flow(i, CASA_ALLOWED, CASA_REASON_ENDPOINT_ALLOWED, std::chrono::system_clock::now()));
+    for (std::uint64_t i = 10; i < 2000; ++i)
+      server.state.history.add(flow(i, CASA_ALLOWED, CASA_REASON_ENDPOINT_ALLOWED, std::chrono::system_clock::now()));
   });
   Fd greedy = connect_to(server.path());
   std::string request = "GET /v1/flows?limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n", all;
@@ -182,7 +204,9 @@ TEST_CASE("random bytes and mutated requests") {
   limits.linger = milliseconds(20);
   ServerFixture server(limits);
   std::mt19937 random(11);
-  const std::string good = "GET /v1/flows?verdict=DENIED&limit=5&since=15m HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\nConnection: close\r\n\r\n";
+  const std::string good =
+      "GET /v1/flows?verdict=DENIED&limit=5&since=15m HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\nConnection: "
+      "close\r\n\r\n";
   for (int i = 0; i < 1500; ++i) {
     std::string request = good;
     if (i % 3 == 0) {

@@ -49,7 +49,8 @@ class Description {
       if (!value.is_array()) return refuse(where, "is no array", why);
       bool good = true;
       int i = 0;
-      for (element item : value.get_array()) good = fits(item, schema["items"], where + "/" + std::to_string(i++), why) && good;
+      for (element item : value.get_array())
+        good = fits(item, schema["items"], where + "/" + std::to_string(i++), why) && good;
       return good;
     }
     if (type == "string" && value.is_string()) return enum_fits(value, schema, where, why);
@@ -79,11 +80,13 @@ class Description {
     bool has_additional = schema["additionalProperties"].get(additional) == simdjson::SUCCESS;
     if (schema["required"].get(required) == simdjson::SUCCESS)
       for (element name : required.get_array())
-        if (value[std::string_view(name)].error() != simdjson::SUCCESS) good = refuse(where, "misses a required member", why);
+        if (value[std::string_view(name)].error() != simdjson::SUCCESS)
+          good = refuse(where, "misses a required member", why);
     for (auto field : value.get_object()) {
       std::string name = where + "/" + std::string(field.key);
       element described;
-      if (has_properties && properties[field.key].get(described) == simdjson::SUCCESS) good = fits(field.value, described, name, why) && good;
+      if (has_properties && properties[field.key].get(described) == simdjson::SUCCESS)
+        good = fits(field.value, described, name, why) && good;
       else if (has_additional) good = fits(field.value, additional, name, why) && good;
       else if (has_properties) good = refuse(name, "is not described", why);
     }
@@ -98,7 +101,8 @@ void check_answer(Description& description, const Router& router, std::string_vi
   CAPTURE(target, reply.status, reply.body);
   element responses;
   std::string pointer = "/paths/~1" + std::string(path.substr(1));
-  for (auto slash = pointer.find('/', 9); slash != std::string::npos; slash = pointer.find('/', slash)) pointer.replace(slash, 1, "~1");
+  for (auto slash = pointer.find('/', 9); slash != std::string::npos; slash = pointer.find('/', slash))
+    pointer.replace(slash, 1, "~1");
   element response = description.at(pointer + "/get/responses/" + std::to_string(reply.status));
   element content = response["content"];
   std::string media = reply.content_type.substr(0, reply.content_type.find(';'));
@@ -131,7 +135,8 @@ TEST_CASE("openapi: routes and parameters are those that answer") {
       CHECK(names.emplace(std::string_view(p["name"])).second);
     }
   }
-  for (const auto& route : route_table()) real[std::string(route.path)].insert(route.parameters.begin(), route.parameters.end());
+  for (const auto& route : route_table())
+    real[std::string(route.path)].insert(route.parameters.begin(), route.parameters.end());
   CHECK(described == real);
 }
 

@@ -15,7 +15,8 @@ using Catch::Matchers::ContainsSubstring;
 namespace {
 
 const Time kNow = *parse_time("2026-06-01T12:00:00Z", {});
-constexpr std::array<std::string_view, 9> kAll{"since", "until", "namespace", "workload", "verdict", "reason", "direction", "limit", "cursor"};
+constexpr std::array<std::string_view, 9> kAll{"since",  "until",     "namespace", "workload", "verdict",
+                                               "reason", "direction", "limit",     "cursor"};
 
 Result<Query> query(const std::string& text) {
   auto target = parse_target("/v1/flows?" + text);
@@ -51,7 +52,8 @@ TEST_CASE("an absolute target is its path") {
 }
 
 TEST_CASE("targets that two readers could read differently are refused") {
-  for (const char* raw : {"", "*", "v1/flows", "/v1%2fflows", "/v1%2Fflows", "/a%", "/a%1", "/a%zz", "/a%00", "/a?b=%0a", "/a?b=%7f", "/a#b", "/a b", "/\x80", "/a?\xff"})
+  for (const char* raw : {"", "*", "v1/flows", "/v1%2fflows", "/v1%2Fflows", "/a%", "/a%1", "/a%zz", "/a%00",
+                          "/a?b=%0a", "/a?b=%7f", "/a#b", "/a b", "/\x80", "/a?\xff"})
     CHECK_FALSE(parse_target(raw));
   std::string many = "/a?";
   for (int i = 0; i < 33; ++i) many += "a=b&";
@@ -59,9 +61,13 @@ TEST_CASE("targets that two readers could read differently are refused") {
 }
 
 TEST_CASE("every parameter is read") {
-  auto q = query("since=15m&until=2026-06-01T14:00:00%2B02:30&namespace=team-a&workload=team-a/agent&verdict=DENIED&reason=no_listener&direction=ingress&limit=1000&cursor=ab");
+  auto q = query(
+      "since=15m&until=2026-06-01T14:00:00%2B02:30&namespace=team-a&workload=team-a/"
+      "agent&verdict=DENIED&reason=no_listener&direction=ingress&limit=1000&cursor=ab");
   REQUIRE_FALSE(q);  // until (11:30) is before since (11:45)
-  q = query("since=1h&until=2026-06-01T14:00:00+02:30&namespace=team-a&workload=team-a/agent&verdict=DENIED&reason=no_listener&direction=ingress&limit=1000&cursor=ab");
+  q = query(
+      "since=1h&until=2026-06-01T14:00:00+02:30&namespace=team-a&workload=team-a/"
+      "agent&verdict=DENIED&reason=no_listener&direction=ingress&limit=1000&cursor=ab");
   REQUIRE(q);
   CHECK(*q->since == kNow - std::chrono::hours(1));
   CHECK(*q->until == kNow - std::chrono::minutes(30));
@@ -78,16 +84,20 @@ TEST_CASE("every parameter is read") {
 TEST_CASE("bad parameters are refused with a suggestion") {
   CHECK_THAT(refusal("verdct=DENIED"), ContainsSubstring("Did you mean 'verdict'?"));
   CHECK_THAT(refusal("verdct=DENIED"), ContainsSubstring("/v1/flows takes: since, until"));
-  CHECK_THAT(refusal("verdict=denied"), ContainsSubstring("Did you mean 'DENIED'? It is one of: ALLOWED, DENIED, AUDIT."));
+  CHECK_THAT(refusal("verdict=denied"),
+             ContainsSubstring("Did you mean 'DENIED'? It is one of: ALLOWED, DENIED, AUDIT."));
   CHECK_THAT(refusal("reason=no_listner"), ContainsSubstring("Did you mean 'no_listener'?"));
   CHECK_THAT(refusal("reason=zzzzzzzzzz"), ContainsSubstring("docs/reasons.md"));
   CHECK_THAT(refusal("direction=in"), ContainsSubstring("egress, ingress"));
   CHECK_THAT(refusal("limit=5&limit=6"), ContainsSubstring("twice"));
-  for (const char* bad : {"limit=", "limit=0", "limit=1001", "limit=-1", "limit=+5", "limit=1e3", "limit=99999999999999999999", "limit=5%20"})
+  for (const char* bad : {"limit=", "limit=0", "limit=1001", "limit=-1", "limit=+5", "limit=1e3",
+                          "limit=99999999999999999999", "limit=5%20"})
     CHECK_THAT(refusal(bad), ContainsSubstring("from 1 to 1000"));
-  for (const char* bad : {"since=", "since=yesterday", "since=15", "since=-5m", "since=99999999h", "since=9999-01-01T00:00:00Z", "since=0001-01-01T00:00:00Z", "since=T", "since=2026-01-01"})
+  for (const char* bad : {"since=", "since=yesterday", "since=15", "since=-5m", "since=99999999h",
+                          "since=9999-01-01T00:00:00Z", "since=0001-01-01T00:00:00Z", "since=T", "since=2026-01-01"})
     CHECK_THAT(refusal(bad), ContainsSubstring("no time"));
-  for (const char* bad : {"namespace=", "namespace=a/b", "namespace=a%20b", "namespace=..%2F..", "workload=/", "workload=a/", "workload=a/b/c", "workload=%F0%9F%92%A9"})
+  for (const char* bad : {"namespace=", "namespace=a/b", "namespace=a%20b", "namespace=..%2F..", "workload=/",
+                          "workload=a/", "workload=a/b/c", "workload=%F0%9F%92%A9"})
     refusal(bad);
   CHECK(refusal("namespace=" + std::string(5000, '*')).size() < 300);
   CHECK_THAT(refusal("cursor="), ContainsSubstring("empty"));

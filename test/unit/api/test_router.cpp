@@ -27,7 +27,8 @@ struct Fixture {
     simdjson::dom::element document;
     REQUIRE(parser.parse(reply.body).get(document) == simdjson::SUCCESS);
     for (auto item : document["items"].get_array()) out.emplace_back(std::string_view(item[field]));
-    next = document["nextCursor"].error() == simdjson::SUCCESS ? std::string(std::string_view(document["nextCursor"])) : "";
+    next = document["nextCursor"].error() == simdjson::SUCCESS ? std::string(std::string_view(document["nextCursor"]))
+                                                               : "";
     return out;
   }
   FakeState state;
@@ -67,13 +68,18 @@ TEST_CASE_METHOD(Fixture, "what is not known about a flow is absent") {
   CHECK_THAT(body, ContainsSubstring(R"("destination":{"kind":"nobody"})"));
   CHECK_THAT(body, !ContainsSubstring("policy") && !ContainsSubstring("bytes"));
   body = get("/v1/flows?verdict=ALLOWED").body;
-  CHECK_THAT(body, ContainsSubstring(R"("source":{"namespace":"team-a","workload":"agent","kind":"Deployment","process":{"pid":4242,"comm":"python3"},"address":"10.1.0.1","port":40000})"));
-  CHECK_THAT(body, ContainsSubstring(R"("service":"tools/mcp-server")") && ContainsSubstring(R"("bytes":{"sent":100,"received":0})"));
+  CHECK_THAT(
+      body,
+      ContainsSubstring(
+          R"("source":{"namespace":"team-a","workload":"agent","kind":"Deployment","process":{"pid":4242,"comm":"python3"},"address":"10.1.0.1","port":40000})"));
+  CHECK_THAT(body, ContainsSubstring(R"("service":"tools/mcp-server")") &&
+                       ContainsSubstring(R"("bytes":{"sent":100,"received":0})"));
   CHECK_THAT(get("/v1/flows?verdict=AUDIT").body, ContainsSubstring(R"("source":{"cidr":"10.0.0.0/8","kind":"cidr")"));
 }
 
 TEST_CASE_METHOD(Fixture, "flow pages neither repeat nor miss a row while rows are added") {
-  for (std::uint64_t i = 10; i < 2510; ++i) state.history.add(test::flow(i, CASA_ALLOWED, CASA_REASON_ENDPOINT_ALLOWED, std::chrono::system_clock::now()));
+  for (std::uint64_t i = 10; i < 2510; ++i)
+    state.history.add(test::flow(i, CASA_ALLOWED, CASA_REASON_ENDPOINT_ALLOWED, std::chrono::system_clock::now()));
   auto newest = state.history.total_added();
   std::set<std::string> seen;
   std::size_t rows = 0, pages = 0;
@@ -82,7 +88,8 @@ TEST_CASE_METHOD(Fixture, "flow pages neither repeat nor miss a row while rows a
     auto page = items(next == "-" ? target : target + "&cursor=" + next, "id");
     rows += page.size();
     seen.insert(page.begin(), page.end());
-    state.history.add(test::flow(100'000 + pages, CASA_ALLOWED, CASA_REASON_ENDPOINT_ALLOWED, std::chrono::system_clock::now()));
+    state.history.add(
+        test::flow(100'000 + pages, CASA_ALLOWED, CASA_REASON_ENDPOINT_ALLOWED, std::chrono::system_clock::now()));
   }
   CHECK(rows == newest - 1);  // row 3 is not the agent's
   CHECK(seen.size() == rows);
@@ -133,7 +140,8 @@ TEST_CASE_METHOD(Fixture, "explain") {
   CHECK(get("/v1/explain?from=a/b&to=c:1&protocol=icmp").status == 400);
   CHECK(get("/v1/explain?from=a/b&to=c").status == 400);
   CHECK(get("/v1/explain?from=team-a/nobody&to=c:1").status == 404);
-  CHECK_THAT(get("/v1/explain?from=team-a/agent&to=[2001:db8::1]:443").body, ContainsSubstring(R"("verdict":"DENIED")"));
+  CHECK_THAT(get("/v1/explain?from=team-a/agent&to=[2001:db8::1]:443").body,
+             ContainsSubstring(R"("verdict":"DENIED")"));
 }
 
 TEST_CASE_METHOD(Fixture, "unknown paths name the nearest route") {
@@ -167,7 +175,8 @@ TEST_CASE_METHOD(Fixture, "ready when the first generation is in the kernel") {
 }
 
 TEST_CASE_METHOD(Fixture, "the largest page and the longest search do not block the loop", "[speed]") {
-  for (std::uint64_t i = 10; i < 100'010; ++i) state.history.add(test::flow(i, CASA_ALLOWED, CASA_REASON_ENDPOINT_ALLOWED, std::chrono::system_clock::now()));
+  for (std::uint64_t i = 10; i < 100'010; ++i)
+    state.history.add(test::flow(i, CASA_ALLOWED, CASA_REASON_ENDPOINT_ALLOWED, std::chrono::system_clock::now()));
   auto took = [&](const std::string& target) {
     auto start = std::chrono::steady_clock::now();
     CHECK(get(target).status == 200);

@@ -26,7 +26,9 @@ std::string shell(const std::string& command) {
   return out;
 }
 
-std::string curl(const ServerFixture& server, const std::string& rest) { return shell("curl -sS -m 20 --unix-socket " + server.path() + " " + rest); }
+std::string curl(const ServerFixture& server, const std::string& rest) {
+  return shell("curl -sS -m 20 --unix-socket " + server.path() + " " + rest);
+}
 
 std::size_t count(std::string_view text, std::string_view part) {
   std::size_t n = 0;
@@ -40,24 +42,36 @@ TEST_CASE("curl reads it") {
   ServerFixture server;
   CHECK(curl(server, "http://localhost/healthz") == "ok\nexit 0");
   auto out = curl(server, "-i 'http://localhost/v1/flows?verdict=DENIED&limit=1'");
-  CHECK_THAT(out, StartsWith("HTTP/1.1 200 OK\r\n") && ContainsSubstring("Content-Type: application/json\r\n") && ContainsSubstring("Cache-Control: no-store\r\n"));
+  CHECK_THAT(out, StartsWith("HTTP/1.1 200 OK\r\n") && ContainsSubstring("Content-Type: application/json\r\n") &&
+                      ContainsSubstring("Cache-Control: no-store\r\n"));
   CHECK_THAT(out, ContainsSubstring(R"("verdict":"DENIED")") && ContainsSubstring("nextCursor"));
   out = curl(server, "-I http://localhost/v1/status");
-  CHECK_THAT(out, ContainsSubstring("Content-Length: ") && ContainsSubstring("Date: ") && !ContainsSubstring("version"));
-  CHECK_THAT(curl(server, "-i -X DELETE http://localhost/v1/policies"), StartsWith("HTTP/1.1 405 ") && ContainsSubstring("Allow: GET, HEAD\r\n") && ContainsSubstring("application/problem+json"));
-  CHECK_THAT(curl(server, "-i -d body http://localhost/v1/policies"), StartsWith("HTTP/1.1 405 ") && ContainsSubstring("Connection: close"));
+  CHECK_THAT(out,
+             ContainsSubstring("Content-Length: ") && ContainsSubstring("Date: ") && !ContainsSubstring("version"));
+  CHECK_THAT(curl(server, "-i -X DELETE http://localhost/v1/policies"),
+             StartsWith("HTTP/1.1 405 ") && ContainsSubstring("Allow: GET, HEAD\r\n") &&
+                 ContainsSubstring("application/problem+json"));
+  CHECK_THAT(curl(server, "-i -d body http://localhost/v1/policies"),
+             StartsWith("HTTP/1.1 405 ") && ContainsSubstring("Connection: close"));
   CHECK_THAT(curl(server, "-i -X GET -d body http://localhost/v1/policies"), StartsWith("HTTP/1.1 413 "));
-  CHECK_THAT(curl(server, "-i -X GET -H 'Expect: 100-continue' -d body http://localhost/v1/policies"), StartsWith("HTTP/1.1 413 "));
-  CHECK_THAT(curl(server, "-i -G --data-urlencode 'workload=team-a/agent' --data-urlencode 'since=2020-01-01T00:00:00+01:00' http://localhost/v1/flows"), StartsWith("HTTP/1.1 200 "));
+  CHECK_THAT(curl(server, "-i -X GET -H 'Expect: 100-continue' -d body http://localhost/v1/policies"),
+             StartsWith("HTTP/1.1 413 "));
+  CHECK_THAT(curl(server,
+                  "-i -G --data-urlencode 'workload=team-a/agent' --data-urlencode 'since=2020-01-01T00:00:00+01:00' "
+                  "http://localhost/v1/flows"),
+             StartsWith("HTTP/1.1 200 "));
   CHECK_THAT(curl(server, "-i --path-as-is http://localhost/../../etc/passwd"), StartsWith("HTTP/1.1 404 "));
-  CHECK_THAT(curl(server, "-i -H 'X: " + std::string(17'000, 'y') + "' http://localhost/healthz"), StartsWith("HTTP/1.1 431 "));
+  CHECK_THAT(curl(server, "-i -H 'X: " + std::string(17'000, 'y') + "' http://localhost/healthz"),
+             StartsWith("HTTP/1.1 431 "));
   CHECK_THAT(curl(server, "-i --http2 http://localhost/healthz"), StartsWith("HTTP/1.1 200 OK"));
-  CHECK_THAT(curl(server, "-v http://localhost/healthz http://localhost/v1/stats http://localhost/v1/none"), ContainsSubstring("Re-using existing connection"));
+  CHECK_THAT(curl(server, "-v http://localhost/healthz http://localhost/v1/stats http://localhost/v1/none"),
+             ContainsSubstring("Re-using existing connection"));
 }
 
 TEST_CASE("a body of 8 MB that is not wanted does not hide the answer") {
   ServerFixture server;
-  auto sent = shell("head -c 8000000 /dev/zero | curl -sS -i -m 20 --unix-socket " + server.path() + " -X POST -H 'Expect:' -T - http://localhost/v1/flows");
+  auto sent = shell("head -c 8000000 /dev/zero | curl -sS -i -m 20 --unix-socket " + server.path() +
+                    " -X POST -H 'Expect:' -T - http://localhost/v1/flows");
   CHECK_THAT(sent, StartsWith("HTTP/1.1 405 "));
   std::string big(8 << 20, 'x');
   Fd fd = connect_to(server.path());
@@ -105,7 +119,8 @@ TEST_CASE("a half-closed client gets its answer") {
 TEST_CASE("an answer of 1000 rows comes whole") {
   ServerFixture server;
   server.run([&] {
-    for (std::uint64_t i = 10; i < 2000; ++i) server.state.history.add(flow(i, CASA_ALLOWED, CASA_REASON_ENDPOINT_ALLOWED, std::chrono::system_clock::now()));
+    for (std::uint64_t i = 10; i < 2000; ++i)
+      server.state.history.add(flow(i, CASA_ALLOWED, CASA_REASON_ENDPOINT_ALLOWED, std::chrono::system_clock::now()));
   });
   auto out = server.exchange("GET /v1/flows?limit=1000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   CHECK(count(out, R"("id":)") == 1000);

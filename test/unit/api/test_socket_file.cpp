@@ -10,15 +10,15 @@
 
 using namespace casa;
 using namespace casa::api;
-using Catch::Matchers::ContainsSubstring;
 using casa::test::TempDir;
+using Catch::Matchers::ContainsSubstring;
 namespace fs = std::filesystem;
 
 TEST_CASE("the socket file has its mode, and its directory is made") {
   TempDir dir;
   auto socket = SocketFile::create(dir.file("a/b/casad.sock"), 0660, "no-such-group");
   REQUIRE(socket);
-  struct stat info {};
+  struct stat info{};
   REQUIRE(::stat(dir.file("a/b/casad.sock").c_str(), &info) == 0);
   CHECK(S_ISSOCK(info.st_mode));
   CHECK((info.st_mode & 07777) == 0660);
@@ -77,7 +77,8 @@ TEST_CASE("paths that cannot be a socket's are refused") {
 
 TEST_CASE("groups are read by hand") {
   TempDir dir;
-  std::ofstream(dir.file("group")) << "root:x:0:\ncasadx:x:5:\n#casad:x:6:\ncasad\ncasad:x:bad:\ncasad:x:77:alice,bob\n";
+  std::ofstream(dir.file("group"))
+      << "root:x:0:\ncasadx:x:5:\n#casad:x:6:\ncasad\ncasad:x:bad:\ncasad:x:77:alice,bob\n";
   CHECK(find_group("casad", dir.file("group")) == 77);
   CHECK(find_group("root", dir.file("group")) == 0);
   CHECK_FALSE(find_group("alice", dir.file("group")));

@@ -25,7 +25,8 @@ class Capture {
     std::string out;
     char buffer[65536];
     std::size_t at = 0;
-    for (ssize_t n = 0; (n = ::pread(::fileno(file_), buffer, sizeof(buffer), static_cast<off_t>(at))) > 0; at += static_cast<std::size_t>(n))
+    for (ssize_t n = 0; (n = ::pread(::fileno(file_), buffer, sizeof(buffer), static_cast<off_t>(at))) > 0;
+         at += static_cast<std::size_t>(n))
       out.append(buffer, static_cast<std::size_t>(n));
     return out;
   }
@@ -68,9 +69,12 @@ TEST_CASE("flows for people: oldest first, lined up, one line a flow") {
   auto lines = asked.out.lines();
   REQUIRE(lines.size() == 5);
   CHECK_THAT(lines[0], ContainsSubstring("TIME") && ContainsSubstring("VERDICT"));
-  CHECK_THAT(lines[1], ContainsSubstring("ALLOWED  egress     team-a/agent -> tools/mcp-server:8080/tcp") && ContainsSubstring("team-a/agent") && ContainsSubstring("python3[4242]"));
-  CHECK_THAT(lines[2], ContainsSubstring("DENIED") && ContainsSubstring("evil.example:443/tcp") && ContainsSubstring("x3"));
-  CHECK_THAT(lines[3], ContainsSubstring("AUDIT") && ContainsSubstring("ingress    10.9.9.9 -> tools/mcp-server:8080/tcp"));
+  CHECK_THAT(lines[1], ContainsSubstring("ALLOWED  egress     team-a/agent -> tools/mcp-server:8080/tcp") &&
+                           ContainsSubstring("team-a/agent") && ContainsSubstring("python3[4242]"));
+  CHECK_THAT(lines[2],
+             ContainsSubstring("DENIED") && ContainsSubstring("evil.example:443/tcp") && ContainsSubstring("x3"));
+  CHECK_THAT(lines[3],
+             ContainsSubstring("AUDIT") && ContainsSubstring("ingress    10.9.9.9 -> tools/mcp-server:8080/tcp"));
   CHECK_THAT(lines[4], ContainsSubstring("-> nobody/tcp"));
   CHECK(lines[1].find("endpoint_allowed") == lines[2].find("external_not_allowed"));
   CHECK(asked.out.text().find('\x1b') == std::string::npos);
@@ -100,7 +104,8 @@ TEST_CASE("flows: filters, limit, JSON lines, nothing found") {
 TEST_CASE("flows: more than a page") {
   ServerFixture server;
   server.run([&] {
-    for (std::uint64_t i = 10; i < 2510; ++i) server.state.history.add(flow(i, CASA_ALLOWED, CASA_REASON_ENDPOINT_ALLOWED, std::chrono::system_clock::now()));
+    for (std::uint64_t i = 10; i < 2510; ++i)
+      server.state.history.add(flow(i, CASA_ALLOWED, CASA_REASON_ENDPOINT_ALLOWED, std::chrono::system_clock::now()));
   });
   Asked<FlowsOptions> asked(server);
   asked.options.json = true;
@@ -119,15 +124,22 @@ TEST_CASE("a wrong filter is the daemon's sentence and exit 2") {
   asked.options.verdict = "denied \x1b[2J";
   CHECK(run_flows(asked.options) == 2);
   CHECK(asked.out.text().empty());
-  CHECK_THAT(asked.err.text(), ContainsSubstring("casad: Parameter 'verdict' cannot be") || ContainsSubstring("control character"));
+  CHECK_THAT(asked.err.text(),
+             ContainsSubstring("casad: Parameter 'verdict' cannot be") || ContainsSubstring("control character"));
   CHECK(asked.err.text().find('\x1b') == std::string::npos);
 }
 
 TEST_CASE("a process that names itself in escapes and newlines does neither") {
   ServerFixture server;
   server.run([&] {
-    for (std::string_view comm : {"\x1b]0;owned\x07", "a\nALLOWED", "\xc2\x9b" "2J", "\xff\xfe", "\xe2\x80\xae" "txt"}) {
-      auto f = flow(50 + comm.size() * 7 + static_cast<unsigned char>(comm[0]), CASA_ALLOWED, CASA_REASON_ENDPOINT_ALLOWED, std::chrono::system_clock::now());
+    for (std::string_view comm : {"\x1b]0;owned\x07", "a\nALLOWED",
+                                  "\xc2\x9b"
+                                  "2J",
+                                  "\xff\xfe",
+                                  "\xe2\x80\xae"
+                                  "txt"}) {
+      auto f = flow(50 + comm.size() * 7 + static_cast<unsigned char>(comm[0]), CASA_ALLOWED,
+                    CASA_REASON_ENDPOINT_ALLOWED, std::chrono::system_clock::now());
       f.source.comm = party({}, nullptr, 0, 0, comm).comm;
       server.state.history.add(f);
     }
@@ -193,9 +205,12 @@ TEST_CASE("status") {
   ServerFixture server;
   Asked<StatusOptions> asked(server);
   CHECK(run_status(asked.options) == 0);
-  CHECK_THAT(asked.out.text(), ContainsSubstring("state        enforcing") && ContainsSubstring("generation   7 since 2026-11-24T01:51:34.000Z") &&
-                                   ContainsSubstring("5 objects from 3 documents, 1 bad") && ContainsSubstring("it is gone") && ContainsSubstring("2 policies, 2 workloads") &&
-                                   ContainsSubstring("casa_policy: 10 of 1000") && ContainsSubstring("tcx: off: kernel 6.1"));
+  CHECK_THAT(asked.out.text(), ContainsSubstring("state        enforcing") &&
+                                   ContainsSubstring("generation   7 since 2026-11-24T01:51:34.000Z") &&
+                                   ContainsSubstring("5 objects from 3 documents, 1 bad") &&
+                                   ContainsSubstring("it is gone") && ContainsSubstring("2 policies, 2 workloads") &&
+                                   ContainsSubstring("casa_policy: 10 of 1000") &&
+                                   ContainsSubstring("tcx: off: kernel 6.1"));
   server.run([&] { server.state.ready = false; });
   Asked<StatusOptions> starting(server);
   CHECK(run_status(starting.options) == 1);
@@ -216,10 +231,14 @@ TEST_CASE("explain") {
     CHECK(run_explain(asked.options) == expected);
     return asked.out.text() + asked.err.text();
   };
-  CHECK_THAT(ask("team-a/agent", "tools/mcp-server:8080", 0),
-             ContainsSubstring("ALLOWED\n") && ContainsSubstring("egress of team-a/agent  endpoint_allowed  by team-a/agent spec.allowedEndpoints[0]") && ContainsSubstring("It is named."));
+  CHECK_THAT(
+      ask("team-a/agent", "tools/mcp-server:8080", 0),
+      ContainsSubstring("ALLOWED\n") &&
+          ContainsSubstring("egress of team-a/agent  endpoint_allowed  by team-a/agent spec.allowedEndpoints[0]") &&
+          ContainsSubstring("It is named."));
   auto denied = ask("team-a/agent", "[2001:db8::1]:443", 1);
-  CHECK_THAT(denied, ContainsSubstring("DENIED\n") && ContainsSubstring("to allow it:\n  spec:\n    allowedEndpoints: \\x1b[2J"));
+  CHECK_THAT(denied, ContainsSubstring("DENIED\n") &&
+                         ContainsSubstring("to allow it:\n  spec:\n    allowedEndpoints: \\x1b[2J"));
   CHECK_THAT(ask("team-a/agent", "[2001:db8::1]:443", 1, true), ContainsSubstring(R"("verdict":"DENIED")"));
   CHECK_THAT(ask("team-a/nobody", "x:1", 1), ContainsSubstring("casad: there is no workload team-a/nobody"));
   CHECK_THAT(ask("team-a/agent", "x", 2), ContainsSubstring("'x' has no port"));
@@ -235,7 +254,8 @@ TEST_CASE("nobody answers: what to do about it") {
   Capture out, err;
   StatusOptions options{.api_socket = dir.file("none.sock"), .out = out.file(), .err = err.file()};
   CHECK(run_status(options) == 1);
-  CHECK(err.text() == "casad: no answer at " + dir.file("none.sock") + ": No such file or directory; is casad running? try `systemctl status casad`\n");
+  CHECK(err.text() == "casad: no answer at " + dir.file("none.sock") +
+                          ": No such file or directory; is casad running? try `systemctl status casad`\n");
   options.api_socket = std::string(200, 'x');
   CHECK(run_status(options) == 2);
 }
@@ -253,10 +273,14 @@ TEST_CASE("a daemon that says nothing, or nonsense, is given up on") {
   auto silent = patient.get("/healthz");
   REQUIRE_FALSE(silent);
   CHECK_THAT(silent.error().context, ContainsSubstring("no answer at"));
-  { Fd first(::accept(listener.get(), nullptr, nullptr)); }
+  {
+    Fd first(::accept(listener.get(), nullptr, nullptr));
+  }
 
-  for (std::string_view nonsense : {"garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
-                                    "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n[[[[", "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"}) {
+  for (std::string_view nonsense :
+       {"garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n[[[[",
+        "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"}) {
     std::thread server([&] {
       Fd client(::accept(listener.get(), nullptr, nullptr));
       char buffer[4096];

@@ -13,7 +13,8 @@ TEST_CASE("printable leaves words, and writes out what acts") {
   CHECK(printable("a\x1b[31mb") == "a\\x1b[31mb");
   CHECK(printable("a\nb\r\tc") == "a\\x0ab\\x0d\\x09c");
   CHECK(printable("\x7f") == "\\x7f");
-  CHECK(printable("\xc2\x9b" "31m") == "\\u{009b}31m");
+  CHECK(printable("\xc2\x9b"
+                  "31m") == "\\u{009b}31m");
   CHECK(printable("\x9b") == "\\x9b");
   CHECK(printable("\xe2\x80\xae") == "\\u{202e}");
   CHECK(printable("\xc0\x8a") == "\\xc0\\x8a");
@@ -24,7 +25,9 @@ TEST_CASE("printable leaves words, and writes out what acts") {
 }
 
 TEST_CASE("printable JSON is the same JSON") {
-  std::string json = "{\"comm\":\"\xc2\x9b" "31m\xe2\x80\xae\xf3\xa0\x80\x81\x7f\",\n \"n\":[1,2]}";
+  std::string json =
+      "{\"comm\":\"\xc2\x9b"
+      "31m\xe2\x80\xae\xf3\xa0\x80\x81\x7f\",\n \"n\":[1,2]}";
   std::string safe = printable_json(json);
   CHECK(safe.find('\n') == std::string::npos);
   CHECK(printable(safe) == safe);

@@ -1,0 +1,59 @@
+// A small world for compile tests: objects from YAML, cgroups in a plain directory that stands for the cgroup2 mount.
+#pragma once
+
+#include <catch2/catch_test_macros.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include "compile/compile.h"
+#include "compile/explain.h"
+#include "policy/parse.h"
+
+namespace casa::test {
+
+class World {
+ public:
+  explicit World(const std::string& yaml) {
+    char path[] = "/tmp/casad-world-XXXXXX";
+    REQUIRE(::mkdtemp(path) != nullptr);
+    node_.mount.root = node_.mount.mount_point = path;
+    auto parsed = policy::parse_text("world.yaml", yaml, policy::Syntax::kYaml);
+    for (const auto& d : parsed.diagnostics) INFO(to_string(d));
+    for (auto& object : parsed.objects) objects_.objects.emplace(key_of(object), object);
+    for (auto& invalid : parsed.invalid) objects_.invalid.push_back({{invalid.key.ns, invalid.key.name}, invalid.target_name, invalid.message, "world.yaml"});
+  }
+  ~World() { std::filesystem::remove_all(node_.mount.root); }
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  void cgroup(const std::string& path) { std::filesystem::create_directories(node_.mount.root + "/" + path); }
+  void host_address(const char* ip) { node_.host_addresses.push_back(*parse_ip(ip)); }
+  void audit_node() { audit_ = true; }
+
+  void compile() {
+    snapshot = identity::build_snapshot(objects_, node_, allocator);
+    compiled = compile::compile(objects_, snapshot, allocator, audit_);
+  }
+  std::uint32_t id(const std::string& ns, const std::string& name) const { return snapshot.workloads.at({ns, name}).identity; }
+  compile::Decision ask(std::uint32_t subject, std::uint32_t peer, casa_direction direction, std::uint16_t port, std::uint8_t protocol = 6, bool same_host = true) const {
+    return compile::decide(compiled.image, {subject, peer, direction, protocol, port, same_host});
+  }
+  const compile::PolicyReport& report(const std::string& name) const {
+    for (const auto& r : compiled.policies)
+      if (r.name.name == name) return r;
+    FAIL("no report of " << name);
+    std::abort();
+  }
+
+  identity::Snapshot snapshot;
+  compile::Compiled compiled;
+  identity::Allocator allocator;
+
+ private:
+  identity::ObjectSet objects_;
+  identity::NodeFacts node_;
+  bool audit_ = false;
+};
+
+}  // namespace casa::test
