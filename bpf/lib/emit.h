@@ -9,6 +9,7 @@
 #include "decide.h"
 #include "packet.h"
 
+#define CASA_RING_RECORD (sizeof(struct casa_event) + 8) /* with the ring's own header */
 #define CASA_NS_PER_SECOND 1000000000ull
 
 static __always_inline casa_u64 casa_wake_flags(void) {
@@ -17,8 +18,10 @@ static __always_inline casa_u64 casa_wake_flags(void) {
     config->reader_idle = 0;
     return BPF_RB_FORCE_WAKEUP;
   }
-  return bpf_ringbuf_query(&casa_ring, BPF_RB_AVAIL_DATA) >= CASA_RING_WAKE_BYTES ? BPF_RB_FORCE_WAKEUP
-                                                                                  : BPF_RB_NO_WAKEUP;
+  /* Once, when the mark is passed: every further wakeup would only cost. One that gets lost is made up for by the timer. */
+  casa_u64 waiting = bpf_ringbuf_query(&casa_ring, BPF_RB_AVAIL_DATA);
+  return waiting >= CASA_RING_WAKE_BYTES && waiting < CASA_RING_WAKE_BYTES + CASA_RING_RECORD ? BPF_RB_FORCE_WAKEUP
+                                                                                             : BPF_RB_NO_WAKEUP;
 }
 
 static __always_inline struct casa_event *casa_reserve_event(void) {

@@ -1,6 +1,7 @@
-// Cursors: where the next page of a list starts, as text that means nothing to a client. Each carries a check value that
-// is seeded per daemon run and list, so that a changed, foreign or outlived cursor is refused instead of answered wrongly.
-// Not a secret and not a protection against a client that wants to make one: it could read everything anyway.
+// Cursors: where the next page of a list starts, as text that means nothing to a client. Each carries a check value
+// that is seeded per daemon run and list, so that a changed, foreign or outlived cursor is refused instead of
+// answered wrongly. Not a secret and not a protection against a client that wants to make one: it could read
+// everything anyway.
 #pragma once
 
 #include <cstdint>

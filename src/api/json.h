@@ -1,5 +1,5 @@
-// How each view is written as JSON. The fields and their meaning stand in openapi.cpp, and a test holds both together.
-// What is not known is left out, never written as empty or zero.
+// How each view is written as JSON. The fields and their meaning stand in openapi.cpp, and a test holds both
+// together. What is not known is left out, never written as empty or zero.
 #pragma once
 
 #include "api/state.h"

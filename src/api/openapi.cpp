@@ -1,5 +1,5 @@
-// See openapi.h. A unit test holds this text to the routes, the query parameters and every field that answers have: change
-// it together with them. In three pieces, so that no literal is longer than compilers must take.
+// See openapi.h. A unit test holds this text to the routes, the query parameters and every field that answers have:
+// change it together with them. In three pieces, so that no literal is longer than compilers must take.
 #include "api/openapi.h"
 
 #include <string>

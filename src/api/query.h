@@ -1,5 +1,5 @@
-// The query parameters of every route, read strictly: an unknown name, a repeated name or a value that cannot be meant is
-// an error with a suggestion, so that a misspelt filter never shows more than was asked for. Pure.
+// The query parameters of every route, read strictly: an unknown name, a repeated name or a value that cannot be
+// meant is an error with a suggestion, so that a misspelt filter never shows more than was asked for. Pure.
 #pragma once
 
 #include <cstddef>

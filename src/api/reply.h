@@ -1,5 +1,5 @@
-// What a request is answered with, before it becomes HTTP: a status, a content type, a body. Errors are RFC 9457 problem
-// details whose detail is a sentence for the person who sent the request. Pure values.
+// What a request is answered with, before it becomes HTTP: a status, a content type, a body. Errors are RFC 9457
+// problem details whose detail is a sentence for the person who sent the request. Pure values.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// From a request line to a Reply: routes, methods, parameters, pages. Knows nothing of sockets. Reads State only while it
-// answers, on the caller's thread; keeps nothing between requests but the cursors' seed.
+// From a request line to a Reply: routes, methods, parameters, pages. Knows nothing of sockets. Reads State only
+// while it answers, on the caller's thread; keeps nothing between requests but the cursors' seed.
 #pragma once
 
 #include <span>

@@ -1,5 +1,5 @@
-// The REST API on a Unix socket: accepts, bounds and ends sessions. One thread, the io_context's. Reads State only; a slow,
-// hostile or dead client costs at most what the limits say.
+// The REST API on a Unix socket: accepts, bounds and ends sessions. One thread, the io_context's. Reads State only; a
+// slow, hostile or dead client costs at most what the limits say.
 #pragma once
 
 #include <sys/types.h>

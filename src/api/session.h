@@ -1,5 +1,5 @@
-// One client: requests in, answers out, in order, until either side has had enough. Every wait has a deadline. A defect in
-// an answer becomes a 500 of this client, nothing more.
+// One client: requests in, answers out, in order, until either side has had enough. Every wait has a deadline. A
+// defect in an answer becomes a 500 of this client, nothing more.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

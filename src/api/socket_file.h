@@ -1,5 +1,5 @@
-// The Unix socket as a file: taking its path over when nobody answers there, its mode and group, and removing it again
-// only while it is still ours. No protocol here.
+// The Unix socket as a file: taking its path over when nobody answers there, its mode and group, and removing it
+// again only while it is still ours. No protocol here.
 #pragma once
 
 #include <sys/types.h>

@@ -1,5 +1,6 @@
-// A request target (RFC 9112, origin or absolute form) taken apart: a decoded path and decoded query parameters in their
-// order. Pure. Assumes nothing about its input; decodes once, and refuses what two readers could read differently.
+// A request target (RFC 9112, origin or absolute form) taken apart: a decoded path and decoded query parameters in
+// their order. Pure. Assumes nothing about its input; decodes once, and refuses what two readers could read
+// differently.
 #pragma once
 
 #include <string>

@@ -1,6 +1,7 @@
 // The subcommands that ask the running daemon over its Unix socket: status, flows, explain. They print for people, or
-// pass the API's JSON on. What the daemon says is not trusted with the terminal: process names are the attacker's words.
-// Exit codes: 0 done (explain: it may pass; status: ready), 1 failed or answered "no", 2 the question was wrong.
+// pass the API's JSON on. What the daemon says is not trusted with the terminal: process names are the attacker's
+// words. Exit codes: 0 done (explain: it may pass; status: ready), 1 failed or answered "no", 2 the question was
+// wrong.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,5 @@
-// `casad flows`: see client.h. Following asks again for what was seen since a little before the newest row, and shows each
-// row once a change: a row changes in place, so a cursor alone would miss it.
+// `casad flows`: see client.h. Following asks again for what was seen since a little before the newest row, and shows
+// each row once a change: a row changes in place, so a cursor alone would miss it.
 #include <fmt/format.h>
 
 #include <algorithm>

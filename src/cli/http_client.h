@@ -1,5 +1,5 @@
-// GET over a Unix socket, synchronously, with a deadline and a bound on the answer. Keeps the connection for the next call
-// and opens a new one when the daemon closed it meanwhile.
+// GET over a Unix socket, synchronously, with a deadline and a bound on the answer. Keeps the connection for the next
+// call and opens a new one when the daemon closed it meanwhile.
 #pragma once
 
 #include <chrono>

@@ -120,8 +120,11 @@ class World:
     # -- the daemon
 
     def start(self):
+        """Starts casad and waits until the policy directory as it is now is in force: one that adopted an earlier
+        generation is ready (for that one) a moment before."""
         if self.enforced:
             self.daemon.start()
+            until(lambda: self.status().get("policyDigest"), what="the policy directory is in force")
         return self
 
     def status(self):

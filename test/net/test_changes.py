@@ -59,7 +59,8 @@ def test_active_connection_ends_within_a_second(cast):
     assert cast.mcp_served.report()["tcp"] == served, "a connection was accepted after the change"
 
 
-def test_the_other_end_is_freed_too(cast):
+@pytest.mark.parametrize("spoke", [True, False], ids=["after-data", "silent"])
+def test_the_other_end_is_freed_too(cast, spoke):
     """The server's side of a connection that lost its permission ends as well: it does not wait for ever."""
     listener = cast.mcp.socket()
     listener.call("setsockopt", 1, 2, 1)
@@ -69,6 +70,8 @@ def test_the_other_end_is_freed_too(cast):
     accepted, _ = listener.call("accept").detail
     served = PuppetSocket(cast.mcp, accepted)
     served.call("settimeout", 10)
+    if spoke:
+        assert s.call("sendall", "hello").ok and served.call("recv", 10).detail == "hello"
     waiting = served.begin("recv", 100)
     in_force = cast.world.change("base.yaml", *small_policies(endpoints=["tools/mcp:9999"]))
     ended = waiting(10)

@@ -1,0 +1,108 @@
+#!/bin/sh
+# Runs in the emulated machine, as all its user space, with busybox: can this kernel enforce, and does it? Prints
+# `pass NAME` or `fail NAME: why` for each case; exit status 1 when one failed.
+failed=0
+root=/sys/fs/cgroup
+ok() { # NAME COMMAND...
+  name=$1
+  shift
+  if "$@" >/tmp/last 2>&1; then echo "pass $name"; else
+    echo "fail $name: $(tail -n 3 /tmp/last | tr '\n' ' ')"
+    failed=1
+  fi
+}
+in_cgroup() { # CGROUP COMMAND...
+  cgroup=$root/$1
+  shift
+  mkdir -p "$cgroup"
+  (sh -c "echo \$\$ >$cgroup/cgroup.procs; exec \"\$@\"" - "$@")
+}
+listen() { # CGROUP PORT...: answers, and goes on; both address families
+  cgroup=$1
+  shift
+  for port; do in_cgroup "$cgroup" nc -ll -p "$port" -e true >/dev/null 2>&1 & done
+}
+calls() { # CGROUP ADDRESS PORT
+  in_cgroup "$1" timeout 5 nc -w 3 "$2" "$3" </dev/null
+}
+refused() {
+  if calls "$@" >/tmp/answer 2>&1; then echo "got through" >>/tmp/answer; cat /tmp/answer; return 1; fi
+  grep -q 'not permitted' /tmp/answer || { cat /tmp/answer; return 1; }
+}
+start() {
+  casad run --config /policies/none.yaml --policy-dir /policies --api-socket /run/casad.sock --state-dir /run/state >>/tmp/log 2>&1 &
+  daemon=$!
+  i=0
+  while [ $i -lt 200 ]; do
+    if casad status --api-socket /run/casad.sock --json 2>/dev/null | grep -q '"ready": *true'; then return 0; fi
+    kill -0 $daemon 2>/dev/null || break
+    sleep 0.1
+    i=$((i + 1))
+  done
+  tail -n 5 /tmp/log
+  return 1
+}
+told() { casad flows --api-socket /run/casad.sock --json --verdict DENIED | grep -q "\"reason\": *\"$1\""; }
+
+mkdir -p /policies
+: >/tmp/none.yaml
+cp /tmp/none.yaml /policies/none.yaml
+cat >/policies/agents.yaml <<'Y'
+apiVersion: casa.io/v1alpha1
+kind: CASAPolicy
+metadata: {name: agent, namespace: agents}
+spec:
+  targetRef: {kind: Deployment, name: agent}
+  allowedEndpoints:
+    - {name: tool, namespace: tools, port: 8080}
+---
+apiVersion: casa.io/v1alpha1
+kind: CASAPolicy
+metadata: {name: tool, namespace: tools}
+spec:
+  targetRef: {kind: Deployment, name: tool}
+Y
+
+casad doctor --json >/tmp/doctor || true
+casad doctor | grep -v '^ok' | sed 's/^/  /'
+ok "can enforce" grep -q '"healthy": *true' /tmp/doctor
+ok starts start
+listen tools.slice/tool.service 8080 8081
+listen other.slice/other.service 9090
+sleep 1
+agent=agents.slice/agent.service
+ok "allowed, IPv4" calls $agent 127.0.0.1 8080
+ok "allowed, IPv6" calls $agent ::1 8080
+ok "other port" refused $agent 127.0.0.1 8081
+ok "other port, IPv6" refused $agent ::1 8081
+ok "IPv4 in IPv6" refused $agent ::ffff:127.0.0.1 8081
+ok "other workload" refused $agent 127.0.0.1 9090
+ok "a cgroup below" refused $agent/below 127.0.0.1 9090
+ok "an undeclared cgroup" refused agents.slice/stray.service 127.0.0.1 8080
+ok "from outside" refused other.slice/other.service 127.0.0.1 8080
+ok "outside to outside" calls other.slice/other.service 127.0.0.1 9090
+ok "told: port" told port_not_allowed
+ok "told: peer" told peer_not_allowed
+ok "told: cgroup" told undeclared_cgroup
+ok "told: source" told source_not_allowed
+
+kill -9 $daemon
+wait $daemon 2>/dev/null
+ok "killed: allowed" calls $agent 127.0.0.1 8080
+ok "killed: refused" refused $agent 127.0.0.1 9090
+rmdir $root/$agent/below $root/$agent
+ok "killed: a cgroup made anew, refused" refused $agent 127.0.0.1 9090
+ok "killed: a cgroup made anew, allowed" calls $agent 127.0.0.1 8080
+ok "starts again" start
+ok adopts sh -c 'casad status --api-socket /run/casad.sock --json | grep -q "\"adopted\": *true"'
+ok "adopted: allowed" calls $agent 127.0.0.1 8080
+ok "adopted: refused" refused $agent 127.0.0.1 9090
+kill -TERM $daemon
+wait $daemon
+ok "detaches" casad detach
+ok "detached" calls $agent 127.0.0.1 9090
+if [ $failed -ne 0 ]; then
+  cat /tmp/log
+  dmesg | tail -n 5
+fi
+exit $failed
