@@ -138,7 +138,7 @@ void add_flows(CLI::App& app, casa::cli::FlowsOptions& flows) {
   app.add_option("--reason", flows.reason, "as in docs/reasons.md");
   app.add_option("--direction", flows.direction, "egress or ingress");
   app.add_option("--since", flows.since, "RFC 3339, or back from now: 90s, 15m, 2h, 1d");
-  app.add_option("--limit", flows.limit, "newest rows to show");
+  app.add_option("--limit", flows.limit, "newest rows to show (default 100; with --follow, 10 to begin with)");
 }
 
 int dispatch(int argc, char** argv) {

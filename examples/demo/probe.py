@@ -276,6 +276,7 @@ def source_route_after(a):
     with open_socket(socket.AF_INET, socket.SOCK_STREAM, timeout=a.timeout) as s:
         step("connect also", s.connect, a.also)
         echo(s)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # nothing goes on in the background
         step("setsockopt", s.setsockopt, socket.IPPROTO_IP, socket.IP_OPTIONS, source_route(a.to[0]))
         return echo(s)
 

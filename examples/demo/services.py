@@ -138,7 +138,7 @@ def agent():
             print("ok" if status == 200 else f"status {status}", flush=True)
         except OSError as e:
             print(f"failed: {e}", flush=True)
-        time.sleep(3)
+        time.sleep(5)
 
 
 def main():

@@ -12,6 +12,9 @@
 namespace casa {
 namespace {
 
+// Ten years back is all of any history here, and far from the clock's limits.
+constexpr std::uint64_t kMaxBackSeconds = 10ull * 366 * 86400;
+
 // Doubled Damerau-free Levenshtein distance, so that a difference in case alone can cost half.
 unsigned distance_doubled(std::string_view a, std::string_view b) {
   std::vector<unsigned> row(b.size() + 1);
@@ -69,20 +72,22 @@ std::optional<std::chrono::system_clock::time_point> parse_time(std::string_view
   using namespace std::chrono;
   if (text.empty() || text.size() > 40) return std::nullopt;
   if (text.find('T') == std::string_view::npos && text.find('t') == std::string_view::npos) {
-    auto n = parse_number(text.substr(0, text.size() - 1), 1'000'000'000);
-    if (!n) return std::nullopt;
+    std::uint64_t unit = 0;
     switch (text.back()) {
-      case 's': return now - seconds(*n);
-      case 'm': return now - minutes(*n);
-      case 'h': return now - hours(*n);
-      case 'd': return now - hours(24 * *n);
+      case 's': unit = 1; break;
+      case 'm': unit = 60; break;
+      case 'h': unit = 3600; break;
+      case 'd': unit = 86400; break;
       default: return std::nullopt;
     }
+    auto n = parse_number(text.substr(0, text.size() - 1), kMaxBackSeconds / unit);
+    if (!n) return std::nullopt;
+    return now - seconds(*n * unit);
   }
   std::tm tm{};
   std::string copy(text);
   const char* rest = strptime(copy.c_str(), "%Y-%m-%dT%H:%M:%S", &tm);
-  if (rest == nullptr) return std::nullopt;
+  if (rest == nullptr || tm.tm_year < 70 || tm.tm_year > 200) return std::nullopt;  // 1970 to 2100: the clock's nanoseconds end in 2262
   auto result = system_clock::from_time_t(timegm(&tm));
   if (*rest == '.') {
     ++rest;

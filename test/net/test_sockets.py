@@ -3,6 +3,7 @@ import pytest
 
 from cast import LOOP, OUTSIDE, TCP_PORT, UDP_PORT
 from checks import BOTH, V4, V6, check_served, check_wire, names
+from harness.puppet import PuppetSocket
 
 
 @BOTH
@@ -145,3 +146,24 @@ def test_udp_server_answers_its_client_and_nobody_else(cast):
     cast.world.denied(lambda: server.call("sendto", "x", ["127.0.0.1", port]), "peer_not_allowed", protocol="udp",
                       dst_port=port, **names("tools/mcp-server", "tools/vault"))
     check_served(cast, served, udp=True)
+
+
+@BOTH
+@pytest.mark.parametrize("spoke", [True, False], ids=["after-data", "silent"])
+def test_an_allowed_caller_that_resets_does_not_leave_the_server_hanging(cast, spoke, v):
+    """connect() and reset at once is what health checks do: when the RST arrives, the caller's socket is gone."""
+    host = ("127.0.0.4", "::1")[v]
+    listener = cast.mcp.socket(("AF_INET", "AF_INET6")[v])
+    listener.call("setsockopt", 1, 2, 1)   # SO_REUSEADDR
+    listener.call("setsockopt", 1, 15, 1)  # SO_REUSEPORT
+    port = TCP_PORT if v == V4 else cast.world.port()
+    assert listener.call("bind", [host, port]).ok and listener.call("listen", 5).ok
+    client = (cast.agent if v == V4 else cast.mcp).socket(("AF_INET", "AF_INET6")[v])
+    assert client.call("connect", [host, port]).ok
+    server = PuppetSocket(cast.mcp, listener.call("accept").detail[0])
+    if spoke:
+        assert client.call("sendall", "x").ok and server.call("recv", 10).detail == "x"
+    client.call("setsockopt", 1, 13, "\x01\0\0\0\0\0\0\0")  # SO_LINGER, 0 s
+    server.call("settimeout", 2)
+    client.call("close")
+    assert server.call("recv", 10).error == "ECONNRESET"
