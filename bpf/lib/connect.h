@@ -149,9 +149,9 @@ static __noinline int casa_call(struct bpf_sock_addr *ctx, casa_u8 *remote, casa
     state->cookie = 0;
     state->gen = 0;
   }
-  if (protocol == IPPROTO_UDP && !is_connect && state && state->cookie) {
+  if (protocol == IPPROTO_UDP && !is_connect) {
     struct casa_udp_key key;
-    casa_make_udp_key(&key, state->cookie, remote, port);
+    casa_make_udp_key(&key, bpf_get_socket_cookie(ctx), remote, port);
     struct casa_sk *known = bpf_map_lookup_elem(&casa_udp, &key);
     /* Going on, or answering somebody who was let in: the packet program holds it to its rule. */
     if (known && (known->gen == config->gen || known->direction == CASA_INGRESS))

@@ -143,6 +143,9 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
   }
   if (note.verdict == CASA_DENIED) {
     note.gen = 0;
+    /* A connection that was allowed and is no more may still be reset: the other end is to learn that it is over. */
+    if ((p.tcp_flags & CASA_TCP_RST) && (note.flags & CASA_SK_STARTED) && !p.error)
+      return 1;
     casa_u8 flags_out = tcp_state != CASA_TCP_LISTEN             ? CASA_EVENT_ESTABLISHED
                         : (note.flags & CASA_SK_SAME_HOST) ? CASA_EVENT_PEER_WAITS
                                                            : 0;

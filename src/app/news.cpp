@@ -115,10 +115,8 @@ void Daemon::sweep(bool counters) {
     if (!refused && !counters) return;
     auto flow = decoder_.decode(record);
     if (!flow) return;
-    if (refused) flow->news = event::News::kEnd;
-    history_.add(*flow);
-    if (!refused) return;
-    flow->news = event::News::kDenied;
+    // The row of the flow itself ends with its socket.
+    if (refused) flow->news = event::News::kDenied;
     history_.add(*flow);
   });
   if (!swept && swept.error().code != ErrorCode::kUnsupported) note_problem("sweep", swept.error().context);

@@ -88,16 +88,14 @@ def test_foreign_listener_on_the_allowed_port_number(cast):
 
 def test_reuseport_listener_of_another_workload(cast):
     """The rogue joins the MCP server's port; not one of the agent's connections may end up with it."""
-    port = cast.world.port()
-    name = f"tools/mcp-extra-{port}"
     right = cast.mcp.serve(tcp=[("127.0.0.8", TCP_PORT)], reuseport=True)
     wrong = cast.rogue.serve(tcp=[("127.0.0.8", TCP_PORT)], reuseport=True)
     outcomes = [cast.agent.attempt("tcp", ("127.0.0.8", TCP_PORT), timeout=0.5) for _ in range(24)]
     reached, stolen = right.report()["tcp"], wrong.report()["tcp"]
-    assert reached > 0, (name, outcomes[:3])
     if not cast.world.enforced:
-        assert stolen > 0
+        assert stolen > 0 and reached > 0
         return
+    # Not one is stolen. How many are refused is chance: connect() asks for one listener, and may find the rogue's.
     assert stolen == 0
     assert sum(o.ok for o in outcomes) == reached
 
@@ -155,7 +153,6 @@ def test_an_allowed_caller_that_resets_does_not_leave_the_server_hanging(cast, s
     host = ("127.0.0.4", "::1")[v]
     listener = cast.mcp.socket(("AF_INET", "AF_INET6")[v])
     listener.call("setsockopt", 1, 2, 1)   # SO_REUSEADDR
-    listener.call("setsockopt", 1, 15, 1)  # SO_REUSEPORT
     port = TCP_PORT if v == V4 else cast.world.port()
     assert listener.call("bind", [host, port]).ok and listener.call("listen", 5).ok
     client = (cast.agent if v == V4 else cast.mcp).socket(("AF_INET", "AF_INET6")[v])
@@ -166,4 +163,5 @@ def test_an_allowed_caller_that_resets_does_not_leave_the_server_hanging(cast, s
     client.call("setsockopt", 1, 13, "\x01\0\0\0\0\0\0\0")  # SO_LINGER, 0 s
     server.call("settimeout", 2)
     client.call("close")
+    listener.call("close")
     assert server.call("recv", 10).error == "ECONNRESET"

@@ -8,6 +8,8 @@ shift $(($# > 0 ? 1 : 0))
 SERIES=("${@:-}")
 [ -n "${SERIES[0]}" ] || SERIES=(5.10 6.1 6.12)
 TIMEOUT=${TIMEOUT:-240}
+# Emulation by default: it works on every machine, and nested virtualisation does not.
+ACCEL=${ACCEL:-tcg,thread=multi}
 
 [ -x "$BINARY" ] || die "$BINARY is not there: make"
 need qemu-system-x86_64 busybox cpio depmod modprobe xz
@@ -66,7 +68,7 @@ image() { # SERIES DIR: the initramfs
   local root=$2
   mkdir -p "$root"/{bin,dev,proc,sys,run,tmp,etc}
   cp "$(command -v busybox)" "$root/bin/busybox"
-  "$root/bin/busybox" --list | while read -r name; do ln -sf busybox "$root/bin/$name"; done
+  "$root/bin/busybox" --list | grep -vx busybox | while read -r name; do ln -s busybox "$root/bin/$name"; done
   cp "$BINARY" "$root/bin/casad"
   cp "$HERE/kernels_inside.sh" "$root/inside"
   modules "$1" "$root/modules"
@@ -88,18 +90,17 @@ I
 }
 
 run() { # SERIES
-  local series=$1 dir=$work/$1 accel=tcg,thread=multi status began=$SECONDS
+  local series=$1 dir=$work/$1 status began=$SECONDS
   image "$series" "$dir/root"
   (cd "$dir/root" && find . | cpio -o -H newc --quiet -R 0:0) >"$dir/initrd"
-  if [ -w /dev/kvm ]; then accel=kvm; fi
-  timeout -k 5 "$TIMEOUT" qemu-system-x86_64 -machine q35 -accel "$accel" -cpu max -smp 1 -m 1024 -nodefaults -nographic -no-reboot \
+  timeout -k 5 "$TIMEOUT" qemu-system-x86_64 -machine q35 -accel "$ACCEL" -cpu max -smp 1 -m 1024 -nodefaults -nographic -no-reboot \
     -serial "file:$dir/console" -serial "file:$dir/output" -kernel "$CACHE/kernel-$series/root/boot/vmlinuz-$(cat "$CACHE/kernel-$series/release")" \
     -initrd "$dir/initrd" -append "console=ttyS0 quiet panic=-1 mitigations=off" </dev/null >"$dir/qemu" 2>&1 || true
   tr -d '\r' <"$dir/output" | grep -v '^INSIDE-STATUS' | sed -E "s#^(pass|fail|skip) #\\1 kernel $series/#"
   status=$(tr -d '\r' <"$dir/output" | sed -n 's/^INSIDE-STATUS //p')
   log "$series ($(cat "$CACHE/kernel-$series/release")): $((SECONDS - began)) s"
   if [ -z "$status" ]; then
-    echo "fail kernel $series/boot: no result within $TIMEOUT s"
+    echo "fail kernel $series/boot: no result (the limit is $TIMEOUT s)"
     tail -n 20 "$dir/qemu" "$dir/console" >&2
     return 1
   fi
