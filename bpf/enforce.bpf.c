@@ -114,7 +114,11 @@ static __always_inline int casa_is_plain(struct __sk_buff *skb) {
   casa_u8 *data = (casa_u8 *)(long)skb->data, *end = (casa_u8 *)(long)skb->data_end;
   if (data + 40 > end)
     return 0;
-  return data[0] == 0x45 || ((data[0] & 0xf0) == 0x60 && data[6] == IPPROTO_TCP);
+  if (data[0] == 0x45)
+    return 1;
+  if ((data[0] & 0xf0) != 0x60)
+    return 0;
+  return data[6] == IPPROTO_TCP || (data + 48 <= end && casa_is_jumbo(data, data + 40));
 }
 
 static __always_inline int casa_packet_passes(struct __sk_buff *skb, casa_u8 hook) {

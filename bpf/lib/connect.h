@@ -203,7 +203,7 @@ static __noinline int casa_call(struct bpf_sock_addr *ctx, casa_u8 *remote, casa
     return 0;
   }
   if (peer.same_host && peer.identity >= CASA_ID_FIRST && peer.identity != subject &&
-      !casa_host_calls(&peer, port, protocol, managed ? subject : 0, config, &note))
+      !casa_host_calls(&peer, port, protocol, subject, config, &note))
     return 0;
   if (state && managed && is_connect && protocol == IPPROTO_TCP && peer.identity != CASA_ID_NOBODY) {
     /* The packet program takes this verdict over for the first packet to the same end. */

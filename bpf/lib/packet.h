@@ -31,6 +31,15 @@ static __always_inline void casa_map_v4(casa_u8 *to, casa_u32 address) {
   __builtin_memcpy(to + 12, &address, 4);
 }
 
+/*
+ * A TCP segment above 64 KiB that the kernel hands itself over IPv6 (GSO, "BIG TCP"): payload length 0 and a hop-by-hop
+ * header with the jumbo option alone, `h` points to it. It routes nothing, and a device cuts it before it is on a wire.
+ */
+#define CASA_IPV6_JUMBO 194
+static __always_inline int casa_is_jumbo(const casa_u8 *ip, const casa_u8 *h) {
+  return !ip[4] && !ip[5] && !ip[6] && h[0] == IPPROTO_TCP && !h[1] && h[2] == CASA_IPV6_JUMBO && h[3] == 4;
+}
+
 /* Offset of the transport header, or a negative number with p->error set. */
 static __always_inline int casa_parse_ip(struct __sk_buff *skb, casa_u8 direction, struct casa_packet *p) {
   casa_u8 header[40];
@@ -58,6 +67,13 @@ static __always_inline int casa_parse_ip(struct __sk_buff *skb, casa_u8 directio
   p->protocol = header[6];
   __builtin_memcpy(direction == CASA_EGRESS ? p->local : p->remote, header + 8, 16);
   __builtin_memcpy(direction == CASA_EGRESS ? p->remote : p->local, header + 24, 16);
+  if (p->protocol == 0) {
+    casa_u8 hop[8];
+    if (!bpf_skb_load_bytes(skb, 40, hop, sizeof(hop)) && casa_is_jumbo(header, hop)) {
+      p->protocol = IPPROTO_TCP;
+      return 48;
+    }
+  }
   switch (p->protocol) {
   case 0:   /* hop-by-hop */
   case 43:  /* routing */

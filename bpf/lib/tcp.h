@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * Packets of TCP sockets. One verdict a socket, made once a generation and kept in its storage; only verdicts that let
- * pass are kept. A listener keeps none: each SYN is judged by who sent it, and the accepted socket, which inherits the
- * listener's storage, is judged anew at its first packet.
+ * pass are kept. At a listener each SYN is judged by who sent it; the verdict waits in the listener's storage, from which
+ * the accepted socket is cloned, and serves it if it is about the same remote end (two handshakes at once on two CPUs can
+ * overwrite one another: then the accepted socket is judged at its first packet).
  */
 #ifndef CASA_BPF_TCP_H
 #define CASA_BPF_TCP_H
@@ -118,21 +119,19 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
     return 1;
   struct casa_packet p;
   casa_parse_packet(skb, hook, &p);
-  /* The ACK that ends a handshake carries no data to the listener; the accepted socket is judged at its first packet. */
-  if (tcp_state == CASA_TCP_LISTEN && !p.error && (p.tcp_flags & (CASA_TCP_SYN | CASA_TCP_ACK)) != CASA_TCP_SYN)
-    return 1;
-
   casa_u64 cookie = bpf_get_socket_cookie(skb);
   struct casa_sk note = {};
   if (state)
     note = *state;
   note.subject = subject;
-  int decided_at_connect = note.gen == config->gen && !note.cookie && note.verdict && !p.error &&
-                           casa_same_address(note.remote, p.remote) && note.remote_port == p.remote_port;
+  /* Decided at connect(), or at the SYN. Only a SYN can begin a conversation, so a SYN is always judged. */
+  int decided = note.gen == config->gen && !note.cookie && note.verdict && !p.error &&
+                (tcp_state != CASA_TCP_LISTEN || !(p.tcp_flags & CASA_TCP_SYN)) &&
+                casa_same_address(note.remote, p.remote) && note.remote_port == p.remote_port;
   casa_u8 old_verdict = note.verdict, old_reason = note.reason;
   casa_u32 known = note.cookie ? note.peer : CASA_ID_NONE;
   casa_note_packet(&note, &p);
-  if (!decided_at_connect) {
+  if (!decided) {
     if (tcp_state == CASA_TCP_LISTEN)
       note.direction = CASA_INGRESS;
     else if (note.created)
@@ -150,12 +149,15 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
                         : (note.flags & CASA_SK_SAME_HOST) ? CASA_EVENT_PEER_WAITS
                                                            : 0;
     casa_emit_denial(&note, IPPROTO_TCP, flags_out);
-    if (state && tcp_state != CASA_TCP_LISTEN)
+    if (state)
       *state = note;
     return 0;
   }
-  if (tcp_state == CASA_TCP_LISTEN)
+  if (tcp_state == CASA_TCP_LISTEN) {
+    if (state && !decided)
+      *state = note;
     return 1;
+  }
   /* Nobody listens: the kernel refuses by itself, and the next packet, if any, is judged anew. */
   if (note.peer == CASA_ID_NOBODY)
     return 1;

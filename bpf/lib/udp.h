@@ -71,8 +71,10 @@ static __noinline int casa_udp_slow(struct __sk_buff *skb, struct casa_sk *state
   casa_account(&note, hook, skb->len);
   if (bpf_map_update_elem(&casa_udp, &key, &note, BPF_ANY))
     casa_count(CASA_STAT_FAIL_UDP_INSERT);
-  if (state)
+  if (state) {
     state->flags |= CASA_SK_STARTED;
+    state->cookie = key.cookie;
+  }
   return 1;
 }
 

@@ -137,7 +137,10 @@ void Daemon::rebuild() {
   const identity::ObjectSet& objects = documents_.objects();
   identity::Snapshot snapshot = identity::build_snapshot(objects, {mount_, addresses ? *addresses : std::vector<IpAddress>{}}, allocator_);
   compile::Compiled compiled = compile::compile(objects, snapshot, allocator_, config_.audit);
-  if (!may_commit()) return;
+  if (!may_commit()) {
+    attach();
+    return;
+  }
   // Numbers are on disk before the kernel has them: a crash in between must not give them to somebody else.
   Status saved = allocator_.save(config_.state_dir + "/identities");
   note_problem("identities", saved ? "" : saved.error().context);
@@ -159,20 +162,25 @@ void Daemon::after_commit(bool changed) {
     it = (it->first.starts_with("document ") || it->first.starts_with("object ")) && !found.contains(it->first) ? problems_.erase(it) : std::next(it);
   for (auto& [key, problem] : found) note_problem(key, std::move(problem));
 
-  if (!attached_) {
-    Status attached = datapath_->attach();
-    note_problem("attach", attached ? "" : attached.error().context);
-    if (!attached) return;
-    attached_ = true;
-    changed = true;
-    notify_service_manager("READY=1\nSTATUS=enforcing");
-  }
-  if (!changed) return;
+  bool first = !attached_;
+  attach();
+  if (!attached_ || !(changed || first)) return;
   generation_time_ = std::chrono::system_clock::now();
   digest_ = compile::digest(compiled_.image);
   spdlog::info("generation {} is in force: {} policies, {} workloads, {} policy entries", datapath_->generation(), compiled_.policies.size(), snapshot_.workloads.size(),
                compiled_.image.policy.size());
   sweep(false);
+  end_unjudged();
+}
+
+// Once, when there is a generation to enforce: this run's programs take over.
+void Daemon::attach() {
+  if (attached_) return;
+  Status attached = datapath_->attach();
+  note_problem("attach", attached ? "" : attached.error().context);
+  if (!attached) return;
+  attached_ = true;
+  notify_service_manager("READY=1\nSTATUS=enforcing");
 }
 
 void Daemon::keep_watchdog() {

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "api/server.h"
@@ -58,12 +59,14 @@ class Daemon final : public api::State, private source::Handler {
   void rebuild();
   bool may_commit();
   void after_commit(bool changed);
+  void attach();
   void watch_ring();
   void wait_for_ring();
   void drain_ring();
   void handle_record(const casa_event& record);
   void end_refused(const casa_event& record);
-  void end_udp_flows(std::uint64_t socket);
+  void end_udp_flows();
+  void end_unjudged();
   void watch_addresses();
   void every_second();
   void collect_denials();
@@ -104,7 +107,7 @@ class Daemon final : public api::State, private source::Handler {
   unsigned idle_rounds_ = 0, seconds_ = 0;
   std::uint64_t cgroup_failures_ = 0;
   std::map<std::string, UdpSeen> udp_seen_;
-  std::map<std::uint64_t, std::chrono::system_clock::time_point> policy_sync_;
+  std::set<std::uint64_t> closed_udp_;  // sockets, by cookie
 };
 
 }  // namespace casa::app

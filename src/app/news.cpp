@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "app/daemon.h"
+#include "app/unjudged.h"
 #include "base/log.h"
 
 namespace casa::app {
@@ -61,7 +62,7 @@ void Daemon::handle_record(const casa_event& record) {
   }
   if (record.kind == CASA_EVENT_DENIED) end_refused(record);
   if (record.kind == CASA_EVENT_FLOW_END && record.protocol == static_cast<std::uint8_t>(policy::Protocol::kUdp)) {
-    end_udp_flows(record.cookie);
+    closed_udp_.insert(record.cookie);
     return;
   }
   if (auto flow = decoder_.decode(record)) history_.add(*flow);
@@ -74,9 +75,12 @@ void Daemon::end_refused(const casa_event& record) {
   if (!ended && ended.error().code != ErrorCode::kNotFound) note_problem("ending refused connections", ended.error().context);
 }
 
-void Daemon::end_udp_flows(std::uint64_t socket) {
+// The conversations of UDP sockets that were closed in the last second: one walk for all of them.
+void Daemon::end_udp_flows() {
+  if (closed_udp_.empty()) return;
+  std::set<std::uint64_t> closed = std::exchange(closed_udp_, {});
   for (const auto& flow : datapath_->udp_flows()) {
-    if (flow.key.cookie != socket) continue;
+    if (!closed.contains(flow.key.cookie)) continue;
     history_.add(decoder_.decode_udp(flow.key, flow.state, event::News::kEnd));
     datapath_->forget_udp_flow(flow.key);
     udp_seen_.erase(bytes_of(flow.key));
@@ -88,6 +92,7 @@ void Daemon::every_second() {
   second_timer_.async_wait([this](boost::system::error_code error) {
     if (error) return;
     collect_denials();
+    end_udp_flows();
     auto failures = datapath_->stats()[CASA_STAT_FAIL_CGROUP_INSERT];
     if (failures != cgroup_failures_) {
       cgroup_failures_ = failures;
@@ -120,6 +125,34 @@ void Daemon::sweep(bool counters) {
     history_.add(*flow);
   });
   if (!swept && swept.error().code != ErrorCode::kUnsupported) note_problem("sweep", swept.error().context);
+}
+
+// After a change of generation: connections that are refused now and that the sweep does not know (unjudged.h).
+void Daemon::end_unjudged() {
+  auto sockets = datapath::list_tcp_sockets();
+  note_problem("listing sockets", sockets ? "" : sockets.error().context);
+  if (!sockets) return;
+  auto subjects = subjects_of_cgroups(mount_, snapshot_, compiled_.image);
+  for (const auto& refused : find_refused(*sockets, subjects, compiled_.image)) {
+    Status ended = datapath::destroy_tcp_socket(refused.socket.ends, refused.socket.cookie);
+    if (!ended) continue;  // gone already, by the sweep or by itself
+    casa_event record{};
+    record.kind = CASA_EVENT_DENIED;
+    record.time_ns = record.start_ns = event::monotonic_ns();
+    record.cookie = refused.socket.cookie;
+    record.subject = refused.question.subject;
+    record.peer = refused.question.peer;
+    record.count = 1;
+    std::memcpy(record.local, refused.socket.ends.local.bytes.data(), 16);
+    std::memcpy(record.remote, refused.socket.ends.remote.bytes.data(), 16);
+    record.local_port = refused.socket.ends.local_port;
+    record.remote_port = refused.socket.ends.remote_port;
+    record.verdict = CASA_DENIED;
+    record.reason = static_cast<casa_u8>(refused.decision.reason);
+    record.direction = static_cast<casa_u8>(refused.question.direction);
+    record.protocol = refused.question.protocol;
+    history_.add(decoder_.decode_found(record));
+  }
 }
 
 void Daemon::sweep_udp() {

@@ -38,7 +38,7 @@ api::StatusView Daemon::status() const {
   api::StatusView view;
   view.version = CASA_VERSION;
   view.started = started_;
-  view.ready = attached_ || (datapath_->adopted() && datapath_->generation() != 0 && synced_);
+  view.ready = attached_;
   view.phase = !view.ready ? "starting" : problems_.empty() ? "enforcing" : "degraded";
   for (const auto& [key, problem] : problems_) view.problems.push_back(fmt::format("{}: {}", key, problem));
   view.generation = datapath_->generation();

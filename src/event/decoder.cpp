@@ -41,6 +41,8 @@ News news_of(std::uint8_t kind) {
 
 }  // namespace
 
+std::uint64_t monotonic_ns() { return static_cast<std::uint64_t>(now_ns(CLOCK_MONOTONIC)); }
+
 Decoder::Decoder() {
   add_name(CASA_ID_HOST, {PeerName::Kind::kHost, "", "host", "", "", ""});
   add_name(CASA_ID_WORLD, {PeerName::Kind::kWorld, "", "", "", "", ""});

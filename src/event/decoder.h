@@ -16,6 +16,9 @@
 
 namespace casa::event {
 
+// CLOCK_MONOTONIC, as records have it.
+std::uint64_t monotonic_ns();
+
 class Decoder {
  public:
   Decoder();
@@ -30,6 +33,9 @@ class Decoder {
   void start_from(const casa_denial_key& key, const casa_denial& value);
   // Attempts that were added up without a record of their own.
   std::optional<Flow> pending(const casa_denial_key& key, const casa_denial& value);
+
+  // A denial that the daemon itself found: it is in no kernel total.
+  Flow decode_found(const casa_event& record) { return flow_of(record); }
 
   // A UDP conversation as the kernel's table has it.
   Flow decode_udp(const casa_udp_key& key, const casa_sk& state, News news);
