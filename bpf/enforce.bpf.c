@@ -138,12 +138,17 @@ static __always_inline int casa_packet_passes(struct __sk_buff *skb, casa_u8 hoo
   else if (state->subject_gen == config->gen && !state->subject)
     return 1;
   if (CASA_IS_TCP(type, protocol)) {
-    /* The two directions count in fields of their own; a packet counted late by a race between CPUs is no verdict. */
-    if (state && state->gen == config->gen && state->cookie && (hook == CASA_INGRESS || casa_is_plain(skb))) {
+    /*
+     * Not while it listens: a listener has no verdict of its own. Not before its SYN is answered: a SYN sent again may
+     * meet somebody else. The two directions count in fields of their own; a race between CPUs costs a count, no verdict.
+     */
+    casa_u32 tcp_state = sk->state;
+    if (state && state->gen == config->gen && state->cookie && tcp_state != CASA_TCP_LISTEN &&
+        tcp_state != CASA_TCP_SYN_SENT && (hook == CASA_INGRESS || casa_is_plain(skb))) {
       casa_account(state, hook, skb->len);
       return 1;
     }
-    return casa_tcp_slow(skb, state, sk->state, hook, config);
+    return casa_tcp_slow(skb, state, tcp_state, hook, config);
   }
   if (CASA_IS_UDP(type, protocol))
     return casa_udp_slow(skb, state, hook, config);

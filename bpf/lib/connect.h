@@ -142,19 +142,15 @@ static __noinline int casa_call(struct bpf_sock_addr *ctx, casa_u8 *remote, casa
 
   if (state && is_connect && (state->flags & CASA_SK_STARTED) && protocol == IPPROTO_TCP) {
     /* The socket is used again for another conversation. */
-    casa_emit_flow(state, CASA_EVENT_FLOW_END, IPPROTO_TCP);
-    state->flags &= ~CASA_SK_STARTED;
-    state->tx_bytes = state->rx_bytes = 0;
-    state->tx_packets = state->rx_packets = 0;
-    state->cookie = 0;
-    state->gen = 0;
+    casa_end_conversation(state);
   }
   if (protocol == IPPROTO_UDP && !is_connect) {
     struct casa_udp_key key;
     casa_make_udp_key(&key, bpf_get_socket_cookie(ctx), remote, port);
     struct casa_sk *known = bpf_map_lookup_elem(&casa_udp, &key);
     /* Going on, or answering somebody who was let in: the packet program holds it to its rule. */
-    if (known && (known->gen == config->gen || known->direction == CASA_INGRESS))
+    if (known && (known->direction == CASA_INGRESS ||
+                  (known->gen == config->gen && !(known->flags & CASA_SK_SAME_HOST))))
       return 1;
   }
 
@@ -182,7 +178,8 @@ static __noinline int casa_call(struct bpf_sock_addr *ctx, casa_u8 *remote, casa
       state->pid = note.pid;
       __builtin_memcpy(state->comm, note.comm, CASA_COMM_LEN);
     }
-    if (peer.identity == CASA_ID_DEFER)
+    /* Its own address in a network namespace of its own: the packet program sees that it stays on lo. */
+    if (peer.identity == CASA_ID_DEFER || (managed && !peer.same_host && peer.identity == subject))
       return 1;
     if (managed) {
       question.peer = peer.identity;

@@ -21,6 +21,7 @@
 #define CASA_ETH_P_IP 0x0800
 #define CASA_ETH_P_IPV6 0x86dd
 #define CASA_TCP_ESTABLISHED 1
+#define CASA_TCP_SYN_SENT 2
 #define CASA_TCP_LISTEN 10
 #define CASA_LOOPBACK_IFINDEX 1 /* lo is 1 in every network namespace */
 

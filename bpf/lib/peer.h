@@ -53,19 +53,20 @@ static __always_inline struct bpf_sock *casa_find_socket(struct __sk_buff *skb, 
 }
 
 /*
- * `known` is the peer's identity as found before for this conversation, CASA_ID_NONE for a new one: a peer that has closed
- * its socket already is still who it was. Needs p->direction.
+ * Fills the peer's part of `note`: identity, process, CASA_SK_SAME_HOST; and p->caller. Needs p->direction and p->known: a
+ * peer that has closed its socket already is still who it was.
  */
-static __noinline int casa_find_peer(struct __sk_buff *skb, const struct casa_packet *p, casa_u32 known,
-                                     const struct casa_config *config, struct casa_peer *peer) {
-  if (!p || !config || !peer)
+static __noinline int casa_find_peer(struct __sk_buff *skb, struct casa_packet *p, const struct casa_config *config,
+                                     struct casa_sk *note) {
+  if (!p || !config || !note)
     return 0;
-  __builtin_memset(peer, 0, sizeof(*peer));
+  p->caller = 0;
   if (skb->ifindex != CASA_LOOPBACK_IFINDEX) {
-    peer->identity = casa_identity_of_address(p->remote, config->gen);
+    note->flags &= ~CASA_SK_SAME_HOST;
+    note->peer = casa_identity_of_address(p->remote, config->gen);
     return 0;
   }
-  peer->same_host = 1;
+  note->flags |= CASA_SK_SAME_HOST;
   struct bpf_sock *sk = casa_find_socket(skb, p);
   /* A listener answers for a port, it never opens a conversation: then the opener's own socket is gone. */
   if (sk && p->direction == CASA_INGRESS && p->protocol == IPPROTO_TCP && sk->state == CASA_TCP_LISTEN) {
@@ -73,7 +74,7 @@ static __noinline int casa_find_peer(struct __sk_buff *skb, const struct casa_pa
     sk = 0;
   }
   if (!sk) {
-    peer->identity = known ? known : p->direction == CASA_EGRESS ? CASA_ID_NOBODY : CASA_ID_UNKNOWN;
+    note->peer = p->known ? p->known : p->direction == CASA_EGRESS ? CASA_ID_NOBODY : CASA_ID_UNKNOWN;
     return 0;
   }
   casa_u32 subject;
@@ -83,11 +84,12 @@ static __noinline int casa_find_peer(struct __sk_buff *skb, const struct casa_pa
   else
     subject = casa_subject_of_socket(sk, config);
   if (state) {
-    peer->pid = state->pid;
-    __builtin_memcpy(peer->comm, state->comm, CASA_COMM_LEN);
+    p->caller = state->created;
+    note->peer_pid = state->pid;
+    __builtin_memcpy(note->peer_comm, state->comm, CASA_COMM_LEN);
   }
   bpf_sk_release(sk);
-  peer->identity = subject ? subject : CASA_ID_HOST;
+  note->peer = subject ? subject : CASA_ID_HOST;
   return 0;
 }
 

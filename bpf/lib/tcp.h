@@ -19,7 +19,8 @@ static __always_inline casa_u32 casa_refresh_subject(struct __sk_buff *skb, stru
   casa_u32 subject = casa_subject_of_packet(skb, config);
   if (!state)
     return subject;
-  if (!subject && state->subject && casa_subject_flags(state->subject, config->gen))
+  if (state->subject && state->subject != subject && casa_subject_flags(state->subject, config->gen) &&
+      (!subject || (casa_subject_flags(subject, config->gen) & CASA_SUBJECT_UNDECLARED)))
     subject = state->subject;
   state->subject = subject;
   state->subject_gen = config->gen;
@@ -49,8 +50,10 @@ static __always_inline void casa_note_packet(struct casa_sk *note, const struct 
 }
 
 /* Decides for note->subject and note->direction; fills the verdict and the peer. */
-static __always_inline void casa_judge(struct __sk_buff *skb, struct casa_packet *p, casa_u32 flags, casa_u32 known,
-                                       const struct casa_config *config, struct casa_sk *note) {
+static __noinline int casa_judge(struct __sk_buff *skb, struct casa_packet *p, casa_u32 flags,
+                                 const struct casa_config *config, struct casa_sk *note) {
+  if (!p || !config || !note)
+    return 0;
   struct casa_decision decision = {};
   struct casa_question question = {
       .gen = config->gen,
@@ -65,26 +68,17 @@ static __always_inline void casa_judge(struct __sk_buff *skb, struct casa_packet
     casa_refuse(&question, p->error, &decision);
     note->peer = CASA_ID_WORLD;
   } else {
-    struct casa_peer peer;
     p->direction = note->direction;
-    casa_find_peer(skb, p, known, config, &peer);
-    question.peer = peer.identity;
-    question.same_host = peer.same_host;
+    casa_find_peer(skb, p, config, note);
+    question.peer = note->peer;
+    question.same_host = note->flags & CASA_SK_SAME_HOST;
     casa_decide(&question, &decision);
-    note->peer = peer.identity;
-    if (peer.same_host)
-      note->flags |= CASA_SK_SAME_HOST;
-    else
-      note->flags &= ~CASA_SK_SAME_HOST;
-    if (peer.pid) {
-      note->peer_pid = peer.pid;
-      __builtin_memcpy(note->peer_comm, peer.comm, CASA_COMM_LEN);
-    }
   }
   note->gen = config->gen;
   note->verdict = decision.verdict;
   note->reason = decision.reason;
   note->rule = decision.rule;
+  return 0;
 }
 
 /* The first news of a conversation, or of a changed verdict on it. */
@@ -101,6 +95,17 @@ static __always_inline void casa_start_flow(struct casa_sk *note, casa_u64 cooki
     casa_count(counter);
   }
   casa_emit_flow(note, CASA_EVENT_FLOW_START, protocol);
+}
+
+static __always_inline void casa_end_conversation(struct casa_sk *state) {
+  if (state->flags & CASA_SK_STARTED)
+    casa_emit_flow(state, CASA_EVENT_FLOW_END, IPPROTO_TCP);
+  state->flags &= ~CASA_SK_STARTED;
+  state->tx_bytes = state->rx_bytes = 0;
+  state->tx_packets = state->rx_packets = 0;
+  state->cookie = 0;
+  state->gen = 0;
+  state->verdict = CASA_NO_VERDICT;
 }
 
 /* Returns 1 to let the packet pass, 0 to drop it. */
@@ -120,16 +125,24 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
   struct casa_packet p;
   casa_parse_packet(skb, hook, &p);
   casa_u64 cookie = bpf_get_socket_cookie(skb);
+  /* A socket that was connected before it listened: what is known of that conversation is not the listener's. */
+  if (state && tcp_state == CASA_TCP_LISTEN && state->cookie)
+    casa_end_conversation(state);
   struct casa_sk note = {};
   if (state)
     note = *state;
   note.subject = subject;
-  /* Decided at connect(), or at the SYN. Only a SYN can begin a conversation, so a SYN is always judged. */
+  /*
+   * Decided at connect(), or at the SYN. A SYN to this host is judged again: between connect() and a SYN that the caller
+   * holds back (TCP_FASTOPEN_CONNECT) the port may have got another owner.
+   */
   int decided = note.gen == config->gen && !note.cookie && note.verdict && !p.error &&
-                (tcp_state != CASA_TCP_LISTEN || !(p.tcp_flags & CASA_TCP_SYN)) &&
+                !(p.tcp_flags & CASA_TCP_SYN && (tcp_state == CASA_TCP_LISTEN || note.flags & CASA_SK_SAME_HOST)) &&
                 casa_same_address(note.remote, p.remote) && note.remote_port == p.remote_port;
   casa_u8 old_verdict = note.verdict, old_reason = note.reason;
-  casa_u32 known = note.cookie ? note.peer : CASA_ID_NONE;
+  /* Something was settled about this remote end before: on this socket, or at the handshake it was cloned from. */
+  int settled = note.cookie || (note.verdict && casa_same_address(note.remote, p.remote) && note.remote_port == p.remote_port);
+  casa_u32 known = settled ? note.peer : CASA_ID_NONE;
   casa_note_packet(&note, &p);
   if (!decided) {
     if (tcp_state == CASA_TCP_LISTEN)
@@ -138,17 +151,25 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
       note.direction = note.created == cookie ? CASA_EGRESS : CASA_INGRESS;
     else if (!note.cookie)
       note.direction = p.error ? hook : casa_direction_of_old_socket(skb, &p);
-    casa_judge(skb, &p, flags, known, config, &note);
+    p.known = known;
+    casa_judge(skb, &p, flags, config, &note);
+    /* Whom to end if this SYN is refused: that socket only, by its cookie. */
+    if (tcp_state == CASA_TCP_LISTEN && note.verdict == CASA_DENIED)
+      note.cookie = p.caller;
   }
   if (note.verdict == CASA_DENIED) {
     note.gen = 0;
     /* A connection that was allowed and is no more may still be reset: the other end is to learn that it is over. */
-    if ((p.tcp_flags & CASA_TCP_RST) && (note.flags & CASA_SK_STARTED) && !p.error)
+    if ((p.tcp_flags & CASA_TCP_RST) && settled && (old_verdict == CASA_ALLOWED || old_verdict == CASA_AUDIT) && !p.error)
       return 1;
+    if (tcp_state != CASA_TCP_LISTEN)
+      note.cookie = cookie;
     casa_u8 flags_out = tcp_state != CASA_TCP_LISTEN             ? CASA_EVENT_ESTABLISHED
-                        : (note.flags & CASA_SK_SAME_HOST) ? CASA_EVENT_PEER_WAITS
+                        : note.cookie                      ? CASA_EVENT_PEER_WAITS
                                                            : 0;
     casa_emit_denial(&note, IPPROTO_TCP, flags_out);
+    if (tcp_state == CASA_TCP_LISTEN)
+      note.cookie = 0;
     if (state)
       *state = note;
     return 0;

@@ -41,7 +41,8 @@ static __noinline int casa_udp_slow(struct __sk_buff *skb, struct casa_sk *state
   struct casa_udp_key key;
   casa_make_udp_key(&key, bpf_get_socket_cookie(skb), p.remote, p.remote_port);
   struct casa_sk *known = p.error ? 0 : bpf_map_lookup_elem(&casa_udp, &key);
-  if (known && known->gen == config->gen) {
+  /* What goes to this host is judged by who has the port now, not by who had it. */
+  if (known && known->gen == config->gen && !(hook == CASA_EGRESS && (known->flags & CASA_SK_SAME_HOST))) {
     casa_account(known, hook, skb->len);
     return 1;
   }
@@ -57,14 +58,26 @@ static __noinline int casa_udp_slow(struct __sk_buff *skb, struct casa_sk *state
   casa_note_packet(&note, &p);
   if (!known)
     note.direction = hook;
-  casa_judge(skb, &p, flags, note.peer, config, &note);
+  p.known = note.peer;
+  casa_judge(skb, &p, flags, config, &note);
+  /* The conversation may have made room for others (casa_udp forgets): what a peer that may be called says is its answer. */
+  if (note.verdict == CASA_DENIED && !known && hook == CASA_INGRESS && !p.error) {
+    casa_u8 reason = note.reason;
+    note.direction = CASA_EGRESS;
+    casa_judge(skb, &p, flags, config, &note);
+    if (note.verdict == CASA_DENIED) {
+      note.direction = CASA_INGRESS;
+      note.reason = reason;
+    }
+  }
   if (note.verdict == CASA_DENIED) {
     if (known)
       bpf_map_delete_elem(&casa_udp, &key);
     casa_emit_denial(&note, p.error == CASA_REASON_PROTOCOL_NOT_ALLOWED ? p.protocol : IPPROTO_UDP, 0);
     return 0;
   }
-  if (note.peer == CASA_ID_NOBODY)
+  /* Its own workload's sockets: no conversation is kept, so that talking to itself costs nobody else theirs. */
+  if (note.peer == CASA_ID_NOBODY || note.reason == CASA_REASON_BASELINE_LOOPBACK)
     return 1;
   if (!(note.flags & CASA_SK_STARTED) || note.verdict != old_verdict || note.reason != old_reason)
     casa_start_flow(&note, key.cookie, IPPROTO_UDP);

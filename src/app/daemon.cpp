@@ -143,7 +143,8 @@ void Daemon::rebuild() {
   }
   // Numbers are on disk before the kernel has them: a crash in between must not give them to somebody else.
   Status saved = allocator_.save(config_.state_dir + "/identities");
-  note_problem("identities", saved ? "" : saved.error().context);
+  note_problem("identities", saved ? "" : saved.error().context + "; no new generation until they can be kept");
+  if (!saved) return;
   auto committed = datapath_->commit(compiled.image);
   note_problem("commit", committed ? "" : fmt::format("{}; generation {} stays in force", committed.error().context, datapath_->generation()));
   if (!committed) return;

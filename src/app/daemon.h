@@ -69,6 +69,7 @@ class Daemon final : public api::State, private source::Handler {
   void end_unjudged();
   void watch_addresses();
   void every_second();
+  void look_after_attachment();
   void collect_denials();
   void sweep(bool counters);
   void sweep_udp();

@@ -82,6 +82,11 @@ Status Documents::upsert(const source::Document& document) {
     if (!entry.has_good) entry.good.invalid = std::move(result.invalid);
     return {};
   }
+  // An emptied file is more often a save that broke off than a wish; to take its objects back, delete it.
+  if (result.objects.empty() && result.invalid.empty() && result.ok()) {
+    fall_back(document.origin, document.path, entry, fmt::format("{}: the file has no object any more; delete it to take its objects back", document.path));
+    if (!entry.good.objects.empty() || !entry.good.invalid.empty()) return {};
+  }
   entry.problem = result.ok() ? "" : first_error(result);
   entry.good = std::move(result);
   entry.has_good = true;

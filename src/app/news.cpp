@@ -19,7 +19,8 @@ constexpr milliseconds kRingInterval{10};
 constexpr std::size_t kRecordsPerRound = 4096;
 constexpr unsigned kIdleRounds = 100;         // a second of nothing: sleep until the kernel wakes us
 constexpr unsigned kSweepSeconds = 10;        // counters of live flows
-constexpr seconds kUdpIdle{60};               // a UDP conversation without a packet for so long has ended
+constexpr unsigned kRetrySeconds = 5;          // a commit or attachment that failed
+constexpr seconds kUdpIdle{600};              // a UDP conversation without a packet for so long has ended
 
 std::string bytes_of(const casa_udp_key& key) { return {reinterpret_cast<const char*>(&key), sizeof key}; }
 
@@ -93,6 +94,7 @@ void Daemon::every_second() {
     if (error) return;
     collect_denials();
     end_udp_flows();
+    look_after_attachment();
     auto failures = datapath_->stats()[CASA_STAT_FAIL_CGROUP_INSERT];
     if (failures != cgroup_failures_) {
       cgroup_failures_ = failures;
@@ -105,6 +107,23 @@ void Daemon::every_second() {
     }
     every_second();
   });
+}
+
+// What no event tells: the enforcement root made anew (its links are gone with the old one), cgroups on a kernel without
+// the watch, and what failed and may succeed now.
+void Daemon::look_after_attachment() {
+  if (attached_ && !datapath_->is_attached()) {
+    attached_ = false;
+    note_problem("attach", fmt::format("the enforcement root {} was removed or made anew: nothing below it was enforced until now", mount_.root));
+    attach();
+    schedule_rebuild();
+  }
+  const auto& features = datapath_->features();
+  auto watch = features.find("cgroup watch");
+  bool blind = watch != features.end() && watch->second != "on";
+  note_problem("cgroup watch", blind ? watch->second + "; new cgroups are looked for every second, not enforced from the start" : "");
+  bool failed = synced_ && (!attached_ || problems_.contains("commit") || problems_.contains("identities"));
+  if (blind || (failed && seconds_ % kRetrySeconds == 0)) schedule_rebuild();
 }
 
 void Daemon::collect_denials() {

@@ -19,6 +19,8 @@ using policy::CasaPolicy;
 using policy::MultiAgentSystem;
 using policy::Protocol;
 
+constexpr std::uint8_t kV4Bits = 96;  // of an IPv4 address's 128-bit form that say so
+
 std::string text_of(const NamespacedName& name) { return name.ns + "/" + name.name; }
 
 class Compiler {
@@ -138,6 +140,10 @@ class Compiler {
         if (const auto* prefix = std::get_if<IpPrefix>(&source.from))
           out_.image.prefixes[*prefix] = allocator_.number_of(NameKind::kPrefix, "", to_string(*prefix));
     }
+    // In the kernel's table IPv4 lies inside ::/0. A policy that says ::/0 means IPv6: all of IPv4 then is the world again.
+    const IpPrefix all_v4 = *parse_prefix("0.0.0.0/0");
+    bool covered = std::ranges::any_of(out_.image.prefixes, [&](const auto& row) { return row.first.length < kV4Bits && row.first.contains(all_v4); });
+    if (covered) out_.image.prefixes.try_emplace(all_v4, CASA_ID_WORLD);
     // Addresses that only an EndpointSlice knows belong to the prefixes around them as well.
     for (const auto& [name, service] : snapshot_.services)
       for (const auto& port : service.ports)
@@ -145,13 +151,16 @@ class Compiler {
           if (backend.workload.name.empty() && backend.identity >= CASA_ID_FIRST) plain_addresses_[backend.address] = backend.identity;
   }
 
+  static bool is_v4(const IpPrefix& prefix) { return prefix.length >= kV4Bits && prefix.address.is_v4(); }
+
   // A look-up finds the longest prefix only, so a rule for a prefix is written for every longer one inside it too.
   std::vector<std::uint32_t> identities_inside(const IpPrefix& prefix) const {
     std::vector<std::uint32_t> found;
+    bool v4 = is_v4(prefix);
     for (auto it = out_.image.prefixes.lower_bound(prefix); it != out_.image.prefixes.end() && prefix.contains(it->first.address); ++it)
-      if (prefix.contains(it->first)) found.push_back(it->second);
-    for (auto it = plain_addresses_.lower_bound(prefix.address); it != plain_addresses_.end() && prefix.contains(it->first); ++it) found.push_back(it->second);
-    if (prefix.length == 0 || (prefix.length == 96 && prefix.address.is_v4())) found.push_back(CASA_ID_WORLD);
+      if (prefix.contains(it->first) && is_v4(it->first) == v4 && it->second != CASA_ID_WORLD) found.push_back(it->second);
+    for (auto it = plain_addresses_.lower_bound(prefix.address); it != plain_addresses_.end() && prefix.contains(it->first); ++it)
+      if (it->first.is_v4() == v4) found.push_back(it->second);
     return found;
   }
 

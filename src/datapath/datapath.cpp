@@ -111,17 +111,26 @@ class KernelDatapath final : public Datapath {
     }
     std::atomic_ref<std::uint32_t>(config_.at->gen).store(target, std::memory_order_seq_cst);
     set_levels(next);
-    TRY(clean(next));
+    // What could not be deleted means nothing in the new generation; the next adoption removes it.
+    (void)clean(next);
     return true;
   }
 
   Status attach() override {
+    struct stat st{};
+    if (::stat(options_.mount.root.c_str(), &st) != 0) return fail_errno(errno, "the enforcement root {}", options_.mount.root);
     TRY(attach_enforce(enforce_, options_.mount.root, link_dir_));
+    attached_root_ = st.st_ino;
     if (watch_) {
       if (Status attached = attach_cgroup_watch(watch_, link_dir_); !attached) features_["cgroup watch"] = "off: " + attached.error().context;
     }
     for (const auto& dir : other_abi_dirs(options_.bpffs)) TRY(remove_pins(dir));
     return {};
+  }
+
+  bool is_attached() const override {
+    struct stat st{};
+    return ::stat(options_.mount.root.c_str(), &st) == 0 && st.st_ino == attached_root_;
   }
 
   bool adopted() const override { return adopted_; }
@@ -187,7 +196,7 @@ class KernelDatapath final : public Datapath {
   }
 
   Status end_connection(const casa_event& event) override {
-    if (event.flags & CASA_EVENT_PEER_WAITS) return destroy_tcp_socket({make_ip(event.remote), make_ip(event.local), event.remote_port, event.local_port}, 0);
+    if (event.flags & CASA_EVENT_PEER_WAITS) return destroy_tcp_socket({make_ip(event.remote), make_ip(event.local), event.remote_port, event.local_port}, event.cookie);
     return destroy_tcp_socket({make_ip(event.local), make_ip(event.remote), event.local_port, event.remote_port}, event.cookie);
   }
 
@@ -376,6 +385,7 @@ class KernelDatapath final : public Datapath {
   const std::string dir_, link_dir_;
   Fd lock_;
   bool adopted_ = false;
+  std::uint64_t attached_root_ = 0;  // inode
   EnforceObject enforce_;
   WatchObject watch_;
   SweepObject sweep_;

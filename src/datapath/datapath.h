@@ -50,6 +50,9 @@ class Datapath {
   // Attaches what is not attached yet; to be called after the first commit. Then removes pins of other ABI versions.
   virtual Status attach() = 0;
 
+  // False when the enforcement root is another directory than the one that was attached to.
+  [[nodiscard]] virtual bool is_attached() const = 0;
+
   [[nodiscard]] virtual bool adopted() const = 0;
   [[nodiscard]] virtual std::uint32_t generation() const = 0;
   [[nodiscard]] virtual const compile::Limits& limits() const = 0;  // real map sizes

@@ -34,12 +34,8 @@ Request make_request(const TcpEnds& ends, std::uint64_t cookie) {
   std::memcpy(request.body.id.idiag_dst, ends.remote.bytes.data() + skip, 16 - skip);
   request.body.id.idiag_sport = htons(ends.local_port);
   request.body.id.idiag_dport = htons(ends.remote_port);
-  if (cookie == 0) {
-    request.body.id.idiag_cookie[0] = request.body.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-  } else {
-    request.body.id.idiag_cookie[0] = static_cast<std::uint32_t>(cookie);
-    request.body.id.idiag_cookie[1] = static_cast<std::uint32_t>(cookie >> 32);
-  }
+  request.body.id.idiag_cookie[0] = static_cast<std::uint32_t>(cookie);
+  request.body.id.idiag_cookie[1] = static_cast<std::uint32_t>(cookie >> 32);
   return request;
 }
 
@@ -58,7 +54,7 @@ Status destroy_tcp_socket(const TcpEnds& ends, std::uint64_t cookie) {
   const auto* header = reinterpret_cast<const nlmsghdr*>(answer.data());
   if (static_cast<std::size_t>(n) < NLMSG_LENGTH(sizeof(nlmsgerr)) || header->nlmsg_type != NLMSG_ERROR) return fail(ErrorCode::kInternal, "an unknown answer when ending a connection");
   const auto* error = reinterpret_cast<const nlmsgerr*>(NLMSG_DATA(header));
-  if (error->error == -ENOENT) return fail(ErrorCode::kNotFound, "the connection is gone already");
+  if (error->error == -ENOENT || error->error == -ESTALE) return fail(ErrorCode::kNotFound, "the connection is gone already");
   if (error->error != 0) return fail_errno(error->error, "cannot end a connection");
   return {};
 }

@@ -14,7 +14,8 @@ struct TcpEnds {
   std::uint16_t local_port = 0, remote_port = 0;
 };
 
-// `cookie` 0: whichever socket has these ends. kNotFound when it is gone already.
+// Only the socket with that cookie, which no other ever has: ends alone could name a stranger's connection in another
+// network namespace. kNotFound when it is gone already, or is another one.
 Status destroy_tcp_socket(const TcpEnds& ends, std::uint64_t cookie);
 
 }  // namespace casa::datapath

@@ -185,6 +185,8 @@ const FlowRow& FlowHistory::add_denial(const Flow& flow) {
       sum.bytes_received += flow.bytes_received;
       sum.packets_sent += flow.packets_sent;
       sum.packets_received += flow.packets_received;
+      // The first attempt may have been found without its process (a socket older than the programs).
+      if (sum.source.pid == 0 && flow.source.pid != 0) sum.source = flow.source;
       return row;
     }
   }

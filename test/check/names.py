@@ -34,7 +34,7 @@ cases.case("file names", [f"{relative(p)}: not snake_case" for p in sources if n
 
 # The words are put together here so that this file does not hold them; the checkout's own path is known at run time only.
 unfinished = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b")
-homes = re.compile(r"/(home|Users|root|mnt)" + r"/\w")
+homes = re.compile(r"(?<![\w$}/.])/(home|Users|root|mnt)" + r"/\w")
 checkout = [str(TOP) + "/"] + ([str(TOP.parent) + "/"] if len(TOP.parent.parts) > 1 else [])
 text_files = sources + files("test", "tools", "systemd", "docs", "examples", "bpf", "src", "skel",
                              suffixes={".py", ".sh", ".md", ".yaml", ".build", ".in", ".service"})
@@ -49,6 +49,10 @@ for path in sorted(set(text_files)):
         if homes.search(line) or any(c in line for c in checkout):
             problems.append(f"{where}: a path of somebody's machine: {line.strip()[:80]}")
 cases.case("words", problems)
+
+stray = [p for f in ("bpf", "src", "include", "skel", "test", "tools", "systemd", "docs", "examples") for p in (TOP / f).rglob("*")
+         if p.name.endswith((".orig", ".rej", "~", ".swp", ".bak"))]
+cases.case("nothing left behind", [f"{relative(p)}: an editor's or a patch's leftover" for p in stray])
 
 problems, count = [], 0
 for path in files("bpf", "test", suffixes={".h", ".c"}):

@@ -52,7 +52,8 @@ struct casa_event {
 CASA_ASSERT_SIZE(struct casa_event, 160);
 
 #define CASA_EVENT_ESTABLISHED 1 /* DENIED: the socket was connected: the daemon ends it (SOCK_DESTROY) */
-#define CASA_EVENT_PEER_WAITS 2  /* DENIED: the peer is on this host and waits for an answer to its SYN: it is ended too */
+#define CASA_EVENT_PEER_WAITS 2  /* DENIED: the peer is on this host and waits for an answer to its SYN: it is ended too,
+                                  by its cookie, which stands in `cookie` */
 #define CASA_EVENT_CGROUP_GONE 1
 
 #endif

@@ -247,8 +247,8 @@ TEST_CASE("networks") {
   }
   CHECK(of("0.0.0.0/0") == Lines{"6:27: warning: spec.allowedSources[0].cidr: 0.0.0.0/0 allows every IPv4 address; "
                                  "write smaller networks if that is not meant"});
-  CHECK(of("'::/0'") == Lines{"6:27: warning: spec.allowedSources[0].cidr: ::/0 allows every address, IPv4 as well as "
-                              "IPv6; write smaller networks if that is not meant"});
+  CHECK(of("'::/0'") == Lines{"6:27: warning: spec.allowedSources[0].cidr: ::/0 allows every IPv6 address; "
+                              "write smaller networks if that is not meant"});
 }
 
 TEST_CASE("llmEndpoint and enforcement") {
