@@ -160,7 +160,8 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
   if (note.verdict == CASA_DENIED) {
     note.gen = 0;
     /* A connection that was allowed and is no more may still be reset: the other end is to learn that it is over. */
-    if ((p.tcp_flags & CASA_TCP_RST) && settled && (old_verdict == CASA_ALLOWED || old_verdict == CASA_AUDIT) && !p.error)
+    int was_allowed = (note.flags & CASA_SK_STARTED) || old_verdict == CASA_ALLOWED || old_verdict == CASA_AUDIT;
+    if ((p.tcp_flags & CASA_TCP_RST) && settled && was_allowed && !p.error)
       return 1;
     if (tcp_state != CASA_TCP_LISTEN)
       note.cookie = cookie;
