@@ -1,7 +1,7 @@
 // The command line: flags to a Config or a query, subcommands to the rooms that do the work. Exit codes: 0 done, 1 failed
 // or answered "no", 2 wrong usage.
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <cstdio>
 #include <exception>
@@ -41,11 +41,13 @@ void add_run_flags(CLI::App& app, RunFlags& flags) {
   app.add_option("--config", flags.config_path, "configuration file")->capture_default_str();
   app.add_option("--policy-dir", flags.policy_dir, "directory with policy files (policyDir)");
   app.add_option("--api-socket", flags.api_socket, "Unix socket of the REST API (apiSocket)");
-  app.add_option("--cgroup-root", flags.cgroup_root, "cgroup2 directory to enforce below (cgroupRoot); default: the cgroup2 mount");
+  app.add_option("--cgroup-root", flags.cgroup_root,
+                 "cgroup2 directory to enforce below (cgroupRoot); default: the cgroup2 mount");
   app.add_option("--bpffs", flags.bpffs, "directory for pins in a bpf file system (bpffs)");
   app.add_option("--state-dir", flags.state_dir, "directory for state (stateDir)");
   app.add_option("--log-level", flags.log_level, "trace, debug, info, warning or error (logLevel)");
-  app.add_option("--enforcement", flags.enforcement, "enforce, or audit for the whole node (enforcement)")->check(CLI::IsMember({"enforce", "audit"}));
+  app.add_option("--enforcement", flags.enforcement, "enforce, or audit for the whole node (enforcement)")
+      ->check(CLI::IsMember({"enforce", "audit"}));
 }
 
 casa::Result<Config> make_config(const CLI::App& app, const RunFlags& flags) {
@@ -67,7 +69,10 @@ casa::Result<Config> make_config(const CLI::App& app, const RunFlags& flags) {
 int run_daemon(const CLI::App& app, const RunFlags& flags) {
   auto config = make_config(app, flags);
   if (!config) return report(config.error());
-  if (!casa::init_log(config->log_level.c_str())) return report({casa::ErrorCode::kInvalidArgument, fmt::format("log level '{}' is unknown; write trace, debug, info, warning or error", config->log_level)});
+  if (!casa::init_log(config->log_level.c_str()))
+    return report(
+        {casa::ErrorCode::kInvalidArgument,
+         fmt::format("log level '{}' is unknown; write trace, debug, info, warning or error", config->log_level)});
   casa::app::Daemon daemon(*config);
   if (auto done = daemon.run(); !done) return report(done.error());
   return 0;
@@ -89,19 +94,34 @@ int run_doctor(bool json) {
   out.begin_object().key("features").begin_array();
   for (const auto& probe : probes) {
     healthy = healthy && (probe.works || !probe.required);
-    out.begin_object().field("name", probe.feature).field("works", probe.works).field("required", probe.required).field("detail", probe.detail).end_object();
-    if (!json) fmt::print("{:<10} {}{}{}\n", probe.works ? "ok" : probe.required ? "MISSING" : "off", probe.feature, probe.detail.empty() ? "" : ": ", probe.detail);
+    out.begin_object()
+        .field("name", probe.feature)
+        .field("works", probe.works)
+        .field("required", probe.required)
+        .field("detail", probe.detail)
+        .end_object();
+    if (!json)
+      fmt::print("{:<10} {}{}{}\n",
+                 probe.works      ? "ok"
+                 : probe.required ? "MISSING"
+                                  : "off",
+                 probe.feature, probe.detail.empty() ? "" : ": ", probe.detail);
   }
   out.end_array().key("programs").begin_array();
   if (costs) {
     for (const auto& cost : *costs) {
-      out.begin_object().field("name", cost.program).field("verifiedInstructions", cost.verified_instructions).end_object();
-      if (!json) fmt::print("program    {:<16} {:>8} instructions verified\n", cost.program, cost.verified_instructions);
+      out.begin_object()
+          .field("name", cost.program)
+          .field("verifiedInstructions", cost.verified_instructions)
+          .end_object();
+      if (!json)
+        fmt::print("program    {:<16} {:>8} instructions verified\n", cost.program, cost.verified_instructions);
     }
   }
   out.end_array().field("healthy", healthy).end_object();
   if (json) fmt::print("{}\n", out.str());
-  else fmt::print("{}\n", healthy ? "this kernel can enforce" : "this kernel, or these rights, cannot enforce: see above");
+  else
+    fmt::print("{}\n", healthy ? "this kernel can enforce" : "this kernel, or these rights, cannot enforce: see above");
   return healthy ? 0 : kExitFailed;
 }
 
@@ -126,7 +146,9 @@ struct Choices {
   bool doctor_json = false;
 };
 
-void add_api_socket(CLI::App& app, std::string& socket) { app.add_option("--api-socket", socket, "Unix socket of the daemon")->capture_default_str(); }
+void add_api_socket(CLI::App& app, std::string& socket) {
+  app.add_option("--api-socket", socket, "Unix socket of the daemon")->capture_default_str();
+}
 
 void add_flows(CLI::App& app, casa::cli::FlowsOptions& flows) {
   add_api_socket(app, flows.api_socket);
@@ -174,7 +196,8 @@ int dispatch(int argc, char** argv) {
   }
   if (*run) return run_daemon(*run, choices.run);
   if (*check) return casa::cli::run_check(choices.check_paths, stdout);
-  if (*explain) return choices.explain.baseline ? run_baseline(choices.explain.json) : casa::cli::run_explain(choices.explain);
+  if (*explain)
+    return choices.explain.baseline ? run_baseline(choices.explain.json) : casa::cli::run_explain(choices.explain);
   if (*status) return casa::cli::run_status(choices.status);
   if (*flows) return casa::cli::run_flows(choices.flows);
   if (*doctor) return run_doctor(choices.doctor_json);

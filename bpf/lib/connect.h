@@ -17,9 +17,8 @@ static __always_inline struct bpf_sock *casa_find_receiver(struct bpf_sock_addr 
   __builtin_memcpy(from, remote, 16);
   casa_u32 size = casa_make_tuple(&tuple, from, 0, remote, port);
   if (size == sizeof(tuple.ipv4))
-    return ctx->protocol == IPPROTO_TCP
-               ? bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0)
-               : bpf_sk_lookup_udp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+    return ctx->protocol == IPPROTO_TCP ? bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0)
+                                        : bpf_sk_lookup_udp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
   return ctx->protocol == IPPROTO_TCP ? bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0)
                                       : bpf_sk_lookup_udp(ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
 }
@@ -149,8 +148,8 @@ static __noinline int casa_call(struct bpf_sock_addr *ctx, casa_u8 *remote, casa
     casa_make_udp_key(&key, bpf_get_socket_cookie(ctx), remote, port);
     struct casa_sk *known = bpf_map_lookup_elem(&casa_udp, &key);
     /* Going on, or answering somebody who was let in: the packet program holds it to its rule. */
-    if (known && (known->direction == CASA_INGRESS ||
-                  (known->gen == config->gen && !(known->flags & CASA_SK_SAME_HOST))))
+    if (known &&
+        (known->direction == CASA_INGRESS || (known->gen == config->gen && !(known->flags & CASA_SK_SAME_HOST))))
       return 1;
   }
 

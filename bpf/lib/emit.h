@@ -21,7 +21,7 @@ static __always_inline casa_u64 casa_wake_flags(void) {
   /* Once, when the mark is passed: every further wakeup would only cost. One that gets lost is made up for by the timer. */
   casa_u64 waiting = bpf_ringbuf_query(&casa_ring, BPF_RB_AVAIL_DATA);
   return waiting >= CASA_RING_WAKE_BYTES && waiting < CASA_RING_WAKE_BYTES + CASA_RING_RECORD ? BPF_RB_FORCE_WAKEUP
-                                                                                             : BPF_RB_NO_WAKEUP;
+                                                                                              : BPF_RB_NO_WAKEUP;
 }
 
 static __always_inline struct casa_event *casa_reserve_event(void) {

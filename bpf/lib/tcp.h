@@ -141,7 +141,8 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
                 casa_same_address(note.remote, p.remote) && note.remote_port == p.remote_port;
   casa_u8 old_verdict = note.verdict, old_reason = note.reason;
   /* Something was settled about this remote end before: on this socket, or at the handshake it was cloned from. */
-  int settled = note.cookie || (note.verdict && casa_same_address(note.remote, p.remote) && note.remote_port == p.remote_port);
+  int settled =
+      note.cookie || (note.verdict && casa_same_address(note.remote, p.remote) && note.remote_port == p.remote_port);
   casa_u32 known = settled ? note.peer : CASA_ID_NONE;
   casa_note_packet(&note, &p);
   if (!decided) {
@@ -165,9 +166,7 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
       return 1;
     if (tcp_state != CASA_TCP_LISTEN)
       note.cookie = cookie;
-    casa_u8 flags_out = tcp_state != CASA_TCP_LISTEN             ? CASA_EVENT_ESTABLISHED
-                        : note.cookie                      ? CASA_EVENT_PEER_WAITS
-                                                           : 0;
+    casa_u8 flags_out = tcp_state != CASA_TCP_LISTEN ? CASA_EVENT_ESTABLISHED : note.cookie ? CASA_EVENT_PEER_WAITS : 0;
     casa_emit_denial(&note, IPPROTO_TCP, flags_out);
     if (tcp_state == CASA_TCP_LISTEN)
       note.cookie = 0;

@@ -26,17 +26,20 @@ struct SourceView {
 struct StatusView {
   std::string version;
   Time started;
-  bool ready = false;        // the first generation is in the kernel
-  std::string phase;         // "starting", "enforcing", "degraded"
+  bool ready = false;                 // the first generation is in the kernel
+  std::string phase;                  // "starting", "enforcing", "degraded"
   std::vector<std::string> problems;  // one sentence each; empty when all is well
   std::uint32_t generation = 0;
   std::optional<Time> generation_time;
   std::string policy_digest;  // SHA-256 over the compiled generation, hex: equal digests enforce the same
   std::string cgroup_root, bpffs;
-  bool adopted = false;       // pins of an earlier run were taken over
+  bool adopted = false;  // pins of an earlier run were taken over
   std::vector<SourceView> sources;
   std::map<std::string, std::size_t> counts;  // policies, workloads, instances, services, ...
-  struct MapUse { std::string name; std::size_t used = 0, capacity = 0; };
+  struct MapUse {
+    std::string name;
+    std::size_t used = 0, capacity = 0;
+  };
   std::vector<MapUse> maps;
   std::map<std::string, std::string> features;  // "sweep": "on" or "off: why"
 };
@@ -49,7 +52,7 @@ struct PolicyView {
   std::string phase;        // Pending, Active, Failed
   std::string message;
   std::optional<Time> last_sync_time;
-  std::string origin;       // file
+  std::string origin;                          // file
   std::vector<std::string> allowed_endpoints;  // "tools/mcp-server:8080"
   std::vector<std::string> allowed_sources;    // "host:8080", "team-b/agent", "10.0.0.0/8"
   std::string llm_endpoint;                    // "api.openai.com:443"
@@ -64,8 +67,8 @@ struct InstanceView {
 struct WorkloadView {
   std::string ns, name, kind;
   std::uint32_t identity = 0;
-  std::string mode;      // enforce, audit, exempt
-  std::string state;     // "enforced", "waiting for its cgroup", "denied: no policy", ...
+  std::string mode;                   // enforce, audit, exempt
+  std::string state;                  // "enforced", "waiting for its cgroup", "denied: no policy", ...
   std::vector<std::string> policies;  // ns/name
   std::vector<InstanceView> instances;
   std::vector<std::string> declared_cgroups;
@@ -73,10 +76,10 @@ struct WorkloadView {
 };
 
 struct EndpointView {
-  std::string ns, name;     // Service (or the workload that stands for one)
+  std::string ns, name;  // Service (or the workload that stands for one)
   std::uint16_t port = 0;
-  std::string protocol;     // tcp, udp
-  std::string state;        // "resolved", "no such service", "no addresses", ...
+  std::string protocol;                // tcp, udp
+  std::string state;                   // "resolved", "no such service", "no addresses", ...
   std::vector<std::string> workloads;  // ns/name behind it
   std::vector<std::string> addresses;  // address:port
   std::vector<std::string> used_by;    // policies
@@ -99,9 +102,9 @@ struct ExplainStep {
   std::string where;    // "egress of team-a/agent", "ingress of tools/mcp-server"
   std::string verdict;  // ALLOWED, DENIED, AUDIT
   std::string reason;
-  std::string policy;   // ns/name, empty when none decided
-  std::string field;    // "spec.allowedEndpoints[0]"
-  std::string text;     // one sentence
+  std::string policy;  // ns/name, empty when none decided
+  std::string field;   // "spec.allowedEndpoints[0]"
+  std::string text;    // one sentence
 };
 struct ExplainView {
   std::string verdict;

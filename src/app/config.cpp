@@ -17,8 +17,10 @@ using policy::Node;
 using policy::Path;
 using policy::Report;
 
-constexpr std::array<std::string_view, 8> kKeys = {"policyDir", "apiSocket", "cgroupRoot", "bpffs", "stateDir", "logLevel", "enforcement", "limits"};
-constexpr std::array<std::string_view, 5> kLimitKeys = {"cgroups", "workloads", "policyEntries", "addresses", "prefixes"};
+constexpr std::array<std::string_view, 8> kKeys = {"policyDir", "apiSocket", "cgroupRoot",  "bpffs",
+                                                   "stateDir",  "logLevel",  "enforcement", "limits"};
+constexpr std::array<std::string_view, 5> kLimitKeys = {"cgroups", "workloads", "policyEntries", "addresses",
+                                                        "prefixes"};
 constexpr std::array<std::string_view, 2> kEnforcement = {"enforce", "audit"};
 constexpr std::size_t kMaxConfigBytes = 1u << 20;
 constexpr std::size_t kMaxLimit = 16u << 20;
@@ -54,7 +56,8 @@ void read_document(Report& report, const Node* root, Config& config) {
   text("stateDir", config.state_dir);
   text("logLevel", config.log_level);
   Path enforcement = top / "enforcement";
-  if (auto choice = policy::read_choice(report, enforcement, fields["enforcement"], kEnforcement)) config.audit = *choice == 1;
+  if (auto choice = policy::read_choice(report, enforcement, fields["enforcement"], kEnforcement))
+    config.audit = *choice == 1;
   if (policy::is_null(fields["limits"])) return;
   Path limits_path = top / "limits";
   Fields limits(report, limits_path, fields["limits"], kLimitKeys);
@@ -81,7 +84,8 @@ Status read_config(const std::string& path, bool named, Config& config) {
   std::string bytes(kMaxConfigBytes + 1, '\0');
   in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   bytes.resize(static_cast<std::size_t>(in.gcount()));
-  if (bytes.size() > kMaxConfigBytes) return fail(ErrorCode::kLimit, "the config {} is larger than {} bytes", path, kMaxConfigBytes);
+  if (bytes.size() > kMaxConfigBytes)
+    return fail(ErrorCode::kLimit, "the config {} is larger than {} bytes", path, kMaxConfigBytes);
   Report report(path);
   policy::TreeBuilder builder(report);
   std::size_t documents = 0;
@@ -91,7 +95,8 @@ Status read_config(const std::string& path, bool named, Config& config) {
   } else {
     policy::read_yaml(source, builder, report, [&](const Node* root) {
       if (documents++ == 0) read_document(report, root, config);
-      else report.error(root == nullptr ? policy::Position{1, 1} : root->at, "a second document; write one document only");
+      else
+        report.error(root == nullptr ? policy::Position{1, 1} : root->at, "a second document; write one document only");
     });
   }
   policy::ParseResult result;

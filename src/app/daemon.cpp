@@ -23,14 +23,21 @@ constexpr milliseconds kRebuildDelay{5};
 }  // namespace
 
 Daemon::Daemon(Config config)
-    : config_(std::move(config)), signals_(io_), rebuild_timer_(io_), ring_timer_(io_), second_timer_(io_), watchdog_timer_(io_),
-      documents_(config_.state_dir + "/last-good"), started_(std::chrono::system_clock::now()) {}
+    : config_(std::move(config)),
+      signals_(io_),
+      rebuild_timer_(io_),
+      ring_timer_(io_),
+      second_timer_(io_),
+      watchdog_timer_(io_),
+      documents_(config_.state_dir + "/last-good"),
+      started_(std::chrono::system_clock::now()) {}
 
 Daemon::~Daemon() = default;
 
 Status Daemon::prepare_state_dir() {
   for (const auto& dir : {config_.state_dir, config_.state_dir + "/last-good"})
-    if (::mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno(errno, "cannot make the state directory {}", dir);
+    if (::mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST)
+      return fail_errno(errno, "cannot make the state directory {}", dir);
   return allocator_.load(config_.state_dir + "/identities");
 }
 
@@ -50,7 +57,8 @@ Status Daemon::start() {
   watch_addresses();
   every_second();
   keep_watchdog();
-  spdlog::info("casad is starting: policies {}, cgroup root {}, pins {}{}", config_.policy_dir, mount_.root, config_.bpffs,
+  spdlog::info("casad is starting: policies {}, cgroup root {}, pins {}{}", config_.policy_dir, mount_.root,
+               config_.bpffs,
                datapath_->adopted() ? fmt::format(", adopted generation {}", datapath_->generation()) : "");
   return {};
 }
@@ -62,7 +70,9 @@ Status Daemon::run() {
   server_->stop();
   source_->stop();
   (void)allocator_.save(config_.state_dir + "/identities");
-  spdlog::info("casad has stopped; enforcement stays in the kernel (generation {}). `casad detach --bpffs {}` would end it", datapath_->generation(), config_.bpffs);
+  spdlog::info(
+      "casad has stopped; enforcement stays in the kernel (generation {}). `casad detach --bpffs {}` would end it",
+      datapath_->generation(), config_.bpffs);
   return {};
 }
 
@@ -127,7 +137,9 @@ void Daemon::schedule_rebuild() {
 // generation that an earlier run left in the kernel stays.
 bool Daemon::may_commit() {
   bool blind = !source_problem_.empty() && documents_.size() == 0 && datapath_->generation() != 0;
-  note_problem("generation", blind ? "the policy directory cannot be read, so the generation found in the kernel stays in force" : "");
+  note_problem(
+      "generation",
+      blind ? "the policy directory cannot be read, so the generation found in the kernel stays in force" : "");
   return !blind;
 }
 
@@ -135,7 +147,8 @@ void Daemon::rebuild() {
   auto addresses = identity::host_addresses();
   note_problem("host addresses", addresses ? "" : addresses.error().context);
   const identity::ObjectSet& objects = documents_.objects();
-  identity::Snapshot snapshot = identity::build_snapshot(objects, {mount_, addresses ? *addresses : std::vector<IpAddress>{}}, allocator_);
+  identity::Snapshot snapshot =
+      identity::build_snapshot(objects, {mount_, addresses ? *addresses : std::vector<IpAddress>{}}, allocator_);
   compile::Compiled compiled = compile::compile(objects, snapshot, allocator_, config_.audit);
   if (!may_commit()) {
     attach();
@@ -146,7 +159,9 @@ void Daemon::rebuild() {
   note_problem("identities", saved ? "" : saved.error().context + "; no new generation until they can be kept");
   if (!saved) return;
   auto committed = datapath_->commit(compiled.image);
-  note_problem("commit", committed ? "" : fmt::format("{}; generation {} stays in force", committed.error().context, datapath_->generation()));
+  note_problem("commit", committed ? ""
+                                   : fmt::format("{}; generation {} stays in force", committed.error().context,
+                                                 datapath_->generation()));
   if (!committed) return;
   decoder_.learn(snapshot, objects, allocator_);
   snapshot_ = std::move(snapshot);
@@ -160,7 +175,9 @@ void Daemon::after_commit(bool changed) {
   for (auto& problem : documents_.problems()) found.emplace(fmt::format("document {}", ++index), std::move(problem));
   for (auto& problem : snapshot_.problems) found.emplace(fmt::format("object {}", ++index), problem);
   for (auto it = problems_.begin(); it != problems_.end();)
-    it = (it->first.starts_with("document ") || it->first.starts_with("object ")) && !found.contains(it->first) ? problems_.erase(it) : std::next(it);
+    it = (it->first.starts_with("document ") || it->first.starts_with("object ")) && !found.contains(it->first)
+             ? problems_.erase(it)
+             : std::next(it);
   for (auto& [key, problem] : found) note_problem(key, std::move(problem));
 
   bool first = !attached_;
@@ -168,8 +185,8 @@ void Daemon::after_commit(bool changed) {
   if (!attached_ || !(changed || first)) return;
   generation_time_ = std::chrono::system_clock::now();
   digest_ = compile::digest(compiled_.image);
-  spdlog::info("generation {} is in force: {} policies, {} workloads, {} policy entries", datapath_->generation(), compiled_.policies.size(), snapshot_.workloads.size(),
-               compiled_.image.policy.size());
+  spdlog::info("generation {} is in force: {} policies, {} workloads, {} policy entries", datapath_->generation(),
+               compiled_.policies.size(), snapshot_.workloads.size(), compiled_.image.policy.size());
   sweep(false);
   end_unjudged();
 }

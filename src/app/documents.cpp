@@ -16,7 +16,9 @@
 namespace casa::app {
 namespace {
 
-policy::Syntax syntax_of(source::Format format) { return format == source::Format::kJson ? policy::Syntax::kJson : policy::Syntax::kYaml; }
+policy::Syntax syntax_of(source::Format format) {
+  return format == source::Format::kJson ? policy::Syntax::kJson : policy::Syntax::kYaml;
+}
 
 std::string first_error(const policy::ParseResult& result) {
   for (const auto& diagnostic : result.diagnostics)
@@ -84,7 +86,8 @@ Status Documents::upsert(const source::Document& document) {
   }
   // An emptied file is more often a save that broke off than a wish; to take its objects back, delete it.
   if (result.objects.empty() && result.invalid.empty() && result.ok()) {
-    fall_back(document.origin, document.path, entry, fmt::format("{}: the file has no object any more; delete it to take its objects back", document.path));
+    fall_back(document.origin, document.path, entry,
+              fmt::format("{}: the file has no object any more; delete it to take its objects back", document.path));
     if (!entry.good.objects.empty() || !entry.good.invalid.empty()) return {};
   }
   entry.problem = result.ok() ? "" : first_error(result);
@@ -119,7 +122,8 @@ std::vector<std::string> Documents::problems() const {
     for (const auto& object : entry.good.objects) {
       auto [it, fresh] = seen.emplace(policy::key_of(object), policy::meta_of(object).where.file);
       if (!fresh)
-        found.push_back(fmt::format("{} stands in {} and in {}; the first is in force", policy::to_string(it->first), it->second, policy::meta_of(object).where.file));
+        found.push_back(fmt::format("{} stands in {} and in {}; the first is in force", policy::to_string(it->first),
+                                    it->second, policy::meta_of(object).where.file));
     }
   }
   return found;

@@ -33,9 +33,9 @@ class Documents {
 
  private:
   struct Entry {
-    policy::ParseResult good;       // in force
+    policy::ParseResult good;  // in force
     bool has_good = false;
-    std::string problem;            // empty when the document is in force as it stands
+    std::string problem;  // empty when the document is in force as it stands
   };
   std::string copy_path(const std::string& origin) const;
   Status keep_copy(const source::Document& document);

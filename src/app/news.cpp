@@ -17,10 +17,10 @@ namespace {
 
 constexpr milliseconds kRingInterval{10};
 constexpr std::size_t kRecordsPerRound = 4096;
-constexpr unsigned kIdleRounds = 100;         // a second of nothing: sleep until the kernel wakes us
-constexpr unsigned kSweepSeconds = 10;        // counters of live flows
-constexpr unsigned kRetrySeconds = 5;          // a commit or attachment that failed
-constexpr seconds kUdpIdle{600};              // a UDP conversation without a packet for so long has ended
+constexpr unsigned kIdleRounds = 100;   // a second of nothing: sleep until the kernel wakes us
+constexpr unsigned kSweepSeconds = 10;  // counters of live flows
+constexpr unsigned kRetrySeconds = 5;   // a commit or attachment that failed
+constexpr seconds kUdpIdle{600};        // a UDP conversation without a packet for so long has ended
 
 std::string bytes_of(const casa_udp_key& key) { return {reinterpret_cast<const char*>(&key), sizeof key}; }
 
@@ -73,7 +73,8 @@ void Daemon::handle_record(const casa_event& record) {
 void Daemon::end_refused(const casa_event& record) {
   if (!(record.flags & (CASA_EVENT_ESTABLISHED | CASA_EVENT_PEER_WAITS)) || record.verdict != CASA_DENIED) return;
   Status ended = datapath_->end_connection(record);
-  if (!ended && ended.error().code != ErrorCode::kNotFound) note_problem("ending refused connections", ended.error().context);
+  if (!ended && ended.error().code != ErrorCode::kNotFound)
+    note_problem("ending refused connections", ended.error().context);
 }
 
 // The conversations of UDP sockets that were closed in the last second: one walk for all of them.
@@ -98,7 +99,10 @@ void Daemon::every_second() {
     auto failures = datapath_->stats()[CASA_STAT_FAIL_CGROUP_INSERT];
     if (failures != cgroup_failures_) {
       cgroup_failures_ = failures;
-      note_problem("cgroup map", fmt::format("{} cgroups could not be entered into the kernel's table, which holds {}; raise limits.cgroups", failures, datapath_->limits().cgroups));
+      note_problem(
+          "cgroup map",
+          fmt::format("{} cgroups could not be entered into the kernel's table, which holds {}; raise limits.cgroups",
+                      failures, datapath_->limits().cgroups));
       schedule_rebuild();
     }
     if (++seconds_ % kSweepSeconds == 0) {
@@ -114,14 +118,18 @@ void Daemon::every_second() {
 void Daemon::look_after_attachment() {
   if (attached_ && !datapath_->is_attached()) {
     attached_ = false;
-    note_problem("attach", fmt::format("the enforcement root {} was removed or made anew: nothing below it was enforced until now", mount_.root));
+    note_problem(
+        "attach",
+        fmt::format("the enforcement root {} was removed or made anew: nothing below it was enforced until now",
+                    mount_.root));
     attach();
     schedule_rebuild();
   }
   const auto& features = datapath_->features();
   auto watch = features.find("cgroup watch");
   bool blind = watch != features.end() && watch->second != "on";
-  note_problem("cgroup watch", blind ? watch->second + "; new cgroups are looked for every second, not enforced from the start" : "");
+  note_problem("cgroup watch",
+               blind ? watch->second + "; new cgroups are looked for every second, not enforced from the start" : "");
   bool failed = synced_ && (!attached_ || problems_.contains("commit") || problems_.contains("identities"));
   if (blind || (failed && seconds_ % kRetrySeconds == 0)) schedule_rebuild();
 }
@@ -183,7 +191,8 @@ void Daemon::sweep_udp() {
     auto known = udp_seen_.find(key);
     UdpSeen seen = known != udp_seen_.end() && known->second.packets == packets ? known->second : UdpSeen{packets, now};
     bool ended = now - seen.at >= kUdpIdle;
-    if (ended || seen.at == now) history_.add(decoder_.decode_udp(flow.key, flow.state, ended ? event::News::kEnd : event::News::kUpdate));
+    if (ended || seen.at == now)
+      history_.add(decoder_.decode_udp(flow.key, flow.state, ended ? event::News::kEnd : event::News::kUpdate));
     if (ended) datapath_->forget_udp_flow(flow.key);
     else still.emplace(std::move(key), seen);
   }

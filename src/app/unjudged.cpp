@@ -19,7 +19,8 @@ EndsKey key_of(const datapath::TcpEnds& e) { return {e.local, e.local_port, e.re
 EndsKey other_side(const datapath::TcpEnds& e) { return {e.remote, e.remote_port, e.local, e.local_port}; }
 
 // `slice`: what is not declared itself stays with the slice, and what is takes over.
-void walk(const std::string& path, std::uint32_t subject, bool in_slice, const compile::MapImage& image, unsigned depth, std::unordered_map<std::uint64_t, std::uint32_t>& found) {
+void walk(const std::string& path, std::uint32_t subject, bool in_slice, const compile::MapImage& image, unsigned depth,
+          std::unordered_map<std::uint64_t, std::uint32_t>& found) {
   struct stat st{};
   if (depth > kMaxDepth || ::stat(path.c_str(), &st) != 0) return;
   auto declared = image.cgroups.find(st.st_ino);
@@ -32,13 +33,16 @@ void walk(const std::string& path, std::uint32_t subject, bool in_slice, const c
   if (!dir) return;
   while (const dirent* entry = ::readdir(dir.get())) {
     std::string name = entry->d_name;
-    if (entry->d_type == DT_DIR && name != "." && name != "..") walk(path + "/" + name, subject, in_slice, image, depth + 1, found);
+    if (entry->d_type == DT_DIR && name != "." && name != "..")
+      walk(path + "/" + name, subject, in_slice, image, depth + 1, found);
   }
 }
 
 }  // namespace
 
-std::unordered_map<std::uint64_t, std::uint32_t> subjects_of_cgroups(const identity::CgroupMount& mount, const identity::Snapshot& snapshot, const compile::MapImage& image) {
+std::unordered_map<std::uint64_t, std::uint32_t> subjects_of_cgroups(const identity::CgroupMount& mount,
+                                                                     const identity::Snapshot& snapshot,
+                                                                     const compile::MapImage& image) {
   std::unordered_map<std::uint64_t, std::uint32_t> found;
   // Shorter paths first, so that an outer declared cgroup is walked, its inner ones with it, before they are met again.
   std::set<std::pair<std::size_t, std::string>> starts;
@@ -54,7 +58,8 @@ std::unordered_map<std::uint64_t, std::uint32_t> subjects_of_cgroups(const ident
   return found;
 }
 
-std::vector<RefusedConnection> find_refused(const std::vector<datapath::TcpSocket>& sockets, const std::unordered_map<std::uint64_t, std::uint32_t>& subjects,
+std::vector<RefusedConnection> find_refused(const std::vector<datapath::TcpSocket>& sockets,
+                                            const std::unordered_map<std::uint64_t, std::uint32_t>& subjects,
                                             const compile::MapImage& image) {
   std::map<EndsKey, const datapath::TcpSocket*> by_ends;
   std::set<std::uint16_t> listening;
@@ -78,7 +83,8 @@ std::vector<RefusedConnection> find_refused(const std::vector<datapath::TcpSocke
     auto peer = by_ends.find(other_side(socket.ends));
     q.same_host = peer != by_ends.end();
     std::uint32_t local_peer = q.same_host ? subject_of(*peer->second) : 0u;
-    q.peer = q.same_host ? (local_peer != CASA_ID_NONE ? local_peer : std::uint32_t{CASA_ID_HOST}) : compile::identity_of(image, socket.ends.remote);
+    q.peer = q.same_host ? (local_peer != CASA_ID_NONE ? local_peer : std::uint32_t{CASA_ID_HOST})
+                         : compile::identity_of(image, socket.ends.remote);
     // On this host, but its socket is not in the list: the next packet will tell.
     if (!q.same_host && (socket.ends.remote.is_loopback() || q.peer == CASA_ID_HOST)) continue;
     compile::Decision decision = compile::decide(image, q);

@@ -18,10 +18,13 @@ struct RefusedConnection {
 };
 
 // Pure. `subjects`: the subject of every cgroup at or below a declared one (CASA_ID_NONE elsewhere).
-std::vector<RefusedConnection> find_refused(const std::vector<datapath::TcpSocket>& sockets, const std::unordered_map<std::uint64_t, std::uint32_t>& subjects,
+std::vector<RefusedConnection> find_refused(const std::vector<datapath::TcpSocket>& sockets,
+                                            const std::unordered_map<std::uint64_t, std::uint32_t>& subjects,
                                             const compile::MapImage& image);
 
 // Every cgroup below the declared ones, with its subject: the first declared one from the root downwards decides.
-std::unordered_map<std::uint64_t, std::uint32_t> subjects_of_cgroups(const identity::CgroupMount& mount, const identity::Snapshot& snapshot, const compile::MapImage& image);
+std::unordered_map<std::uint64_t, std::uint32_t> subjects_of_cgroups(const identity::CgroupMount& mount,
+                                                                     const identity::Snapshot& snapshot,
+                                                                     const compile::MapImage& image);
 
 }  // namespace casa::app

@@ -50,9 +50,13 @@ api::StatusView Daemon::status() const {
   std::size_t instances = 0;
   for (const auto& [name, w] : snapshot_.workloads) instances += w.instances.size();
   const identity::ObjectSet& objects = documents_.objects();
-  view.sources.push_back({"directory", config_.policy_dir, source_problem_, documents_.size(), objects.objects.size() + objects.invalid.size(), documents_.bad(), last_change_});
-  view.counts = {{"policies", compiled_.policies.size()}, {"workloads", snapshot_.workloads.size()}, {"instances", instances},
-                 {"services", snapshot_.services.size()}, {"namespaces", snapshot_.mas_namespaces.size()}};
+  view.sources.push_back({"directory", config_.policy_dir, source_problem_, documents_.size(),
+                          objects.objects.size() + objects.invalid.size(), documents_.bad(), last_change_});
+  view.counts = {{"policies", compiled_.policies.size()},
+                 {"workloads", snapshot_.workloads.size()},
+                 {"instances", instances},
+                 {"services", snapshot_.services.size()},
+                 {"namespaces", snapshot_.mas_namespaces.size()}};
   for (const auto& use : datapath_->map_use()) view.maps.push_back({use.name, use.used, use.capacity});
   view.features = datapath_->features();
   return view;
@@ -61,19 +65,25 @@ api::StatusView Daemon::status() const {
 std::vector<api::PolicyView> Daemon::policies() const {
   std::vector<api::PolicyView> views;
   for (const auto& report : compiled_.policies)
-    views.push_back({report.kind, report.name.ns, report.name.name, report.target, report.enforcement, compile::to_string(report.phase), report.message, generation_time_,
-                     report.origin, report.allowed_endpoints, report.allowed_sources, report.llm_endpoint});
-  std::ranges::sort(views, [](const auto& a, const auto& b) { return std::tie(a.ns, a.name, a.kind) < std::tie(b.ns, b.name, b.kind); });
+    views.push_back({report.kind, report.name.ns, report.name.name, report.target, report.enforcement,
+                     compile::to_string(report.phase), report.message, generation_time_, report.origin,
+                     report.allowed_endpoints, report.allowed_sources, report.llm_endpoint});
+  std::ranges::sort(views, [](const auto& a, const auto& b) {
+    return std::tie(a.ns, a.name, a.kind) < std::tie(b.ns, b.name, b.kind);
+  });
   return views;
 }
 
 std::vector<api::WorkloadView> Daemon::workloads() const {
   std::vector<api::WorkloadView> views;
   for (const auto& [name, w] : snapshot_.workloads) {
-    api::WorkloadView view{name.ns, name.name, w.kind, w.identity, mode_of(compiled_.image, w), state_of(compiled_.image, w), {}, {}, {}, {}};
+    api::WorkloadView view{
+        name.ns, name.name, w.kind, w.identity, mode_of(compiled_.image, w), state_of(compiled_.image, w),
+        {},      {},        {},     {}};
     if (auto it = compiled_.policies_of.find(name); it != compiled_.policies_of.end()) view.policies = it->second;
     for (const auto& instance : w.instances) view.instances.push_back({instance.path, instance.id, instance.since});
-    for (const auto& place : w.declared) view.declared_cgroups.push_back(place.is_template ? place.path + "*.service" : place.path);
+    for (const auto& place : w.declared)
+      view.declared_cgroups.push_back(place.is_template ? place.path + "*.service" : place.path);
     for (const auto& ip : w.addresses) view.addresses.push_back(to_string(ip));
     views.push_back(std::move(view));
   }
@@ -83,7 +93,13 @@ std::vector<api::WorkloadView> Daemon::workloads() const {
 std::vector<api::EndpointView> Daemon::endpoints() const {
   std::vector<api::EndpointView> views;
   for (const auto& report : compiled_.endpoints)
-    views.push_back({report.name.ns, report.name.name, report.port, report.protocol == policy::Protocol::kTcp ? "tcp" : "udp", report.state, report.workloads, report.addresses,
+    views.push_back({report.name.ns,
+                     report.name.name,
+                     report.port,
+                     report.protocol == policy::Protocol::kTcp ? "tcp" : "udp",
+                     report.state,
+                     report.workloads,
+                     report.addresses,
                      {report.used_by.begin(), report.used_by.end()}});
   return views;
 }
@@ -93,7 +109,9 @@ api::StatsView Daemon::stats() const {
   auto values = datapath_->stats();
   for (std::size_t i = 0; i < CASA_STAT_NAMED; ++i) view.counters[kStatNames[i]] = values[i];
   for (std::size_t reason = CASA_REASON_FIRST_DENY; reason < CASA_REASON_COUNT; ++reason)
-    if (values[CASA_STAT_REASON_BASE + reason] != 0) view.denied_by_reason[event::to_string(static_cast<casa_reason>(reason))] = values[CASA_STAT_REASON_BASE + reason];
+    if (values[CASA_STAT_REASON_BASE + reason] != 0)
+      view.denied_by_reason[event::to_string(static_cast<casa_reason>(reason))] =
+          values[CASA_STAT_REASON_BASE + reason];
   view.flows_stored = history_.size();
   view.flows_total = history_.total_added();
   view.flows_forgotten = history_.forgotten();
@@ -106,7 +124,8 @@ Result<api::ExplainView> Daemon::explain(const api::ExplainQuery& query) const {
   view.verdict = event::to_string(answer.verdict);
   for (auto& step : answer.steps) {
     bool free = step.decision.verdict == CASA_NO_VERDICT;
-    view.steps.push_back({step.where, event::to_string(free ? CASA_ALLOWED : step.decision.verdict), event::to_string(step.decision.reason), step.policy, step.field, step.text});
+    view.steps.push_back({step.where, event::to_string(free ? CASA_ALLOWED : step.decision.verdict),
+                          event::to_string(step.decision.reason), step.policy, step.field, step.text});
   }
   view.suggestions = std::move(answer.suggestions);
   return view;

@@ -40,8 +40,8 @@ std::unexpected<Error> fail(ErrorCode code, fmt::format_string<Args...> format, 
 template <typename... Args>
 std::unexpected<Error> fail_errno(int err, fmt::format_string<Args...> format, Args&&... args) {
   if (err < 0) err = -err;
-  return std::unexpected(Error{ErrorCode::kSystem, fmt::format("{}: {}", fmt::format(format, std::forward<Args>(args)...),
-                                                               std::strerror(err))});
+  return std::unexpected(Error{
+      ErrorCode::kSystem, fmt::format("{}: {}", fmt::format(format, std::forward<Args>(args)...), std::strerror(err))});
 }
 
 }  // namespace casa
@@ -49,14 +49,13 @@ std::unexpected<Error> fail_errno(int err, fmt::format_string<Args...> format, A
 #define CASA_CONCAT_(a, b) a##b
 #define CASA_CONCAT(a, b) CASA_CONCAT_(a, b)
 // Evaluates an expression of type Result<...>; returns its error from the enclosing function.
-#define TRY(expr)                                                                            \
-  do {                                                                                       \
-    auto&& casa_try_ = (expr);                                                               \
-    if (!casa_try_) return std::unexpected(std::move(casa_try_).error());                    \
+#define TRY(expr)                                                         \
+  do {                                                                    \
+    auto&& casa_try_ = (expr);                                            \
+    if (!casa_try_) return std::unexpected(std::move(casa_try_).error()); \
   } while (0)
 // TRY_ASSIGN(auto x, expr): declares or assigns the value, or returns the error.
-#define TRY_ASSIGN(target, expr)                                                             \
-  auto CASA_CONCAT(casa_try_, __LINE__) = (expr);                                            \
-  if (!CASA_CONCAT(casa_try_, __LINE__))                                                     \
-    return std::unexpected(std::move(CASA_CONCAT(casa_try_, __LINE__)).error());             \
+#define TRY_ASSIGN(target, expr)                                                                                      \
+  auto CASA_CONCAT(casa_try_, __LINE__) = (expr);                                                                     \
+  if (!CASA_CONCAT(casa_try_, __LINE__)) return std::unexpected(std::move(CASA_CONCAT(casa_try_, __LINE__)).error()); \
   target = std::move(*CASA_CONCAT(casa_try_, __LINE__))

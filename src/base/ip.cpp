@@ -31,7 +31,9 @@ bool IpAddress::is_loopback() const {
 }
 
 bool IpPrefix::contains(const IpAddress& ip) const { return same_bits(address, ip, length); }
-bool IpPrefix::contains(const IpPrefix& other) const { return other.length >= length && same_bits(address, other.address, length); }
+bool IpPrefix::contains(const IpPrefix& other) const {
+  return other.length >= length && same_bits(address, other.address, length);
+}
 
 std::optional<IpAddress> parse_ip(std::string_view text) {
   std::string copy(text);
@@ -58,7 +60,8 @@ std::optional<IpPrefix> parse_prefix(std::string_view text) {
   if (length > (dotted ? 32u : 128u)) return std::nullopt;
   if (dotted) length += 96;
   IpAddress network = *ip;
-  for (unsigned bit = length; bit < 128; ++bit) network.bytes[bit / 8] &= static_cast<std::uint8_t>(~(0x80u >> (bit % 8)));
+  for (unsigned bit = length; bit < 128; ++bit)
+    network.bytes[bit / 8] &= static_cast<std::uint8_t>(~(0x80u >> (bit % 8)));
   if (network != *ip) return std::nullopt;
   return IpPrefix{network, static_cast<std::uint8_t>(length)};
 }

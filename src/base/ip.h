@@ -19,7 +19,7 @@ struct IpAddress {
 };
 
 struct IpPrefix {
-  IpAddress address;         // bits past `length` are zero
+  IpAddress address;          // bits past `length` are zero
   std::uint8_t length = 128;  // of the 128-bit form: an IPv4 /8 is 104
   auto operator<=>(const IpPrefix&) const = default;
 
@@ -32,8 +32,8 @@ std::optional<IpAddress> parse_ip(std::string_view text);
 // "10.0.0.0/8" or "fd00::/8"; the length is required, host bits must be zero.
 std::optional<IpPrefix> parse_prefix(std::string_view text);
 IpAddress make_ip(const void* sixteen_bytes);
-std::string to_string(const IpAddress& ip);      // IPv4 in dotted form
+std::string to_string(const IpAddress& ip);                      // IPv4 in dotted form
 std::string with_port(const IpAddress& ip, std::uint16_t port);  // 10.0.0.1:80, [fd00::1]:80
-std::string to_string(const IpPrefix& prefix);   // IPv4 lengths as usual (/8, not /104)
+std::string to_string(const IpPrefix& prefix);                   // IPv4 lengths as usual (/8, not /104)
 
 }  // namespace casa

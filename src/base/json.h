@@ -23,7 +23,8 @@ class JsonWriter {
   template <std::integral T>
     requires(!std::same_as<T, bool>)
   JsonWriter& value(T n) {
-    return number(std::is_signed_v<T> ? std::to_string(static_cast<std::int64_t>(n)) : std::to_string(static_cast<std::uint64_t>(n)));
+    return number(std::is_signed_v<T> ? std::to_string(static_cast<std::int64_t>(n))
+                                      : std::to_string(static_cast<std::uint64_t>(n)));
   }
   JsonWriter& null();
   JsonWriter& raw(std::string_view json);  // an already written value

@@ -12,8 +12,8 @@
 namespace casa {
 namespace {
 
-// Ten years back is all of any history here, and far from the clock's limits.
-constexpr std::uint64_t kMaxBackSeconds = 10ull * 366 * 86400;
+// The clock counts nanoseconds and ends 292 years before and after 1970: 100,000 days back stay inside.
+constexpr std::uint64_t kMaxBackSeconds = 100'000ull * 86400;
 
 // Doubled Damerau-free Levenshtein distance, so that a difference in case alone can cost half.
 unsigned distance_doubled(std::string_view a, std::string_view b) {
@@ -68,7 +68,8 @@ std::optional<std::uint64_t> parse_number(std::string_view text, std::uint64_t m
   return value;
 }
 
-std::optional<std::chrono::system_clock::time_point> parse_time(std::string_view text, std::chrono::system_clock::time_point now) {
+std::optional<std::chrono::system_clock::time_point> parse_time(std::string_view text,
+                                                                std::chrono::system_clock::time_point now) {
   using namespace std::chrono;
   if (text.empty() || text.size() > 40) return std::nullopt;
   if (text.find('T') == std::string_view::npos && text.find('t') == std::string_view::npos) {
@@ -87,7 +88,8 @@ std::optional<std::chrono::system_clock::time_point> parse_time(std::string_view
   std::tm tm{};
   std::string copy(text);
   const char* rest = strptime(copy.c_str(), "%Y-%m-%dT%H:%M:%S", &tm);
-  if (rest == nullptr || tm.tm_year < 70 || tm.tm_year > 200) return std::nullopt;  // 1970 to 2100: the clock's nanoseconds end in 2262
+  if (rest == nullptr || tm.tm_year < 70 || tm.tm_year > 300)
+    return std::nullopt;  // 1970 to 2200: the clock's nanoseconds end in 2262
   auto result = system_clock::from_time_t(timegm(&tm));
   if (*rest == '.') {
     ++rest;

@@ -25,7 +25,8 @@ std::string text_of(const NamespacedName& name) { return name.ns + "/" + name.na
 
 class Compiler {
  public:
-  Compiler(const identity::ObjectSet& objects, const Snapshot& snapshot, identity::Allocator& allocator, bool audit_node)
+  Compiler(const identity::ObjectSet& objects, const Snapshot& snapshot, identity::Allocator& allocator,
+           bool audit_node)
       : objects_(objects), snapshot_(snapshot), allocator_(allocator), audit_node_(audit_node) {}
 
   Compiled run() {
@@ -52,7 +53,8 @@ class Compiler {
     return {allocator_.number_of(NameKind::kPolicy, policy.ns, policy.name), {policy, std::move(field)}};
   }
 
-  void allow(std::uint32_t subject, std::uint32_t peer, casa_direction direction, std::uint8_t protocol, std::uint16_t port, casa_reason reason, const Rule& r) {
+  void allow(std::uint32_t subject, std::uint32_t peer, casa_direction direction, std::uint8_t protocol,
+             std::uint16_t port, casa_reason reason, const Rule& r) {
     PolicyKey key{subject, peer, direction, protocol, port};
     if (!out_.image.policy.try_emplace(key, CASA_POLICY_PAYLOAD(reason, r.number)).second) return;
     out_.sources.emplace(key, r.source);
@@ -63,7 +65,8 @@ class Compiler {
   bool is_workload(std::uint32_t identity) const { return workload_ids_.contains(identity); }
 
   // One permission at both ends. `target` is the port that the peer listens on.
-  void allow_pair(std::uint32_t subject, const Backend& backend, std::uint16_t target, Protocol protocol, casa_reason reason, const Rule& r) {
+  void allow_pair(std::uint32_t subject, const Backend& backend, std::uint16_t target, Protocol protocol,
+                  casa_reason reason, const Rule& r) {
     auto proto = static_cast<std::uint8_t>(protocol);
     allow(subject, backend.identity, CASA_EGRESS, proto, target, reason, r);
     allow(subject, CASA_ID_NOBODY, CASA_EGRESS, proto, target, CASA_REASON_CONNECTION_REFUSED, r);
@@ -71,7 +74,8 @@ class Compiler {
   }
 
   // Returns what is wrong, or empty.
-  std::string allow_service(std::uint32_t subject, const NamespacedName& name, std::uint16_t port, casa_reason reason, const Rule& r, const std::string& user) {
+  std::string allow_service(std::uint32_t subject, const NamespacedName& name, std::uint16_t port, casa_reason reason,
+                            const Rule& r, const std::string& user) {
     const ServiceInfo& service = snapshot_.services.at(name);
     std::string where = fmt::format("{}:{}", text_of(name), port);
     EndpointReport& report = report_of(service, port);
@@ -91,7 +95,8 @@ class Compiler {
         allow_pair(subject, backend, backend.port, p.protocol, reason, r);
         any = true;
       }
-      if (!service.cluster_ips.empty()) allow(subject, service.identity, CASA_EGRESS, static_cast<std::uint8_t>(p.protocol), port, reason, r);
+      if (!service.cluster_ips.empty())
+        allow(subject, service.identity, CASA_EGRESS, static_cast<std::uint8_t>(p.protocol), port, reason, r);
     }
     if (!found) return fmt::format("endpoint {} names a port that the Service does not have", where);
     if (!any) return fmt::format("endpoint {} has no addresses", where);
@@ -106,13 +111,13 @@ class Compiler {
     report.port = port;
     auto add_workload = [&](const NamespacedName& name, std::uint16_t target) {
       report.workloads.push_back(text_of(name));
-      for (const auto& ip : snapshot_.workloads.at(name).addresses)
-        report.addresses.push_back(with_port(ip, target));
+      for (const auto& ip : snapshot_.workloads.at(name).addresses) report.addresses.push_back(with_port(ip, target));
     };
     if (service.implicit) {
       add_workload(service.name, port);
-      report.state = snapshot_.workloads.at(service.name).instances.empty() ? "no such Service; stands for the workload of that name, which is not running"
-                                                                            : "resolved";
+      report.state = snapshot_.workloads.at(service.name).instances.empty()
+                         ? "no such Service; stands for the workload of that name, which is not running"
+                         : "resolved";
       return report;
     }
     report.state = service.problem;
@@ -127,7 +132,10 @@ class Compiler {
       }
       for (const auto& ip : service.cluster_ips) report.addresses.push_back(with_port(ip, port));
     }
-    if (report.state.empty()) report.state = !found ? "the Service has no such port" : report.workloads.empty() && report.addresses.empty() ? "no addresses" : "resolved";
+    if (report.state.empty())
+      report.state = !found                                                 ? "the Service has no such port"
+                     : report.workloads.empty() && report.addresses.empty() ? "no addresses"
+                                                                            : "resolved";
     return report;
   }
 
@@ -142,13 +150,15 @@ class Compiler {
     }
     // In the kernel's table IPv4 lies inside ::/0. A policy that says ::/0 means IPv6: all of IPv4 then is the world again.
     const IpPrefix all_v4 = *parse_prefix("0.0.0.0/0");
-    bool covered = std::ranges::any_of(out_.image.prefixes, [&](const auto& row) { return row.first.length < kV4Bits && row.first.contains(all_v4); });
+    bool covered = std::ranges::any_of(
+        out_.image.prefixes, [&](const auto& row) { return row.first.length < kV4Bits && row.first.contains(all_v4); });
     if (covered) out_.image.prefixes.try_emplace(all_v4, CASA_ID_WORLD);
     // Addresses that only an EndpointSlice knows belong to the prefixes around them as well.
     for (const auto& [name, service] : snapshot_.services)
       for (const auto& port : service.ports)
         for (const auto& backend : port.backends)
-          if (backend.workload.name.empty() && backend.identity >= CASA_ID_FIRST) plain_addresses_[backend.address] = backend.identity;
+          if (backend.workload.name.empty() && backend.identity >= CASA_ID_FIRST)
+            plain_addresses_[backend.address] = backend.identity;
   }
 
   static bool is_v4(const IpPrefix& prefix) { return prefix.length >= kV4Bits && prefix.address.is_v4(); }
@@ -157,9 +167,12 @@ class Compiler {
   std::vector<std::uint32_t> identities_inside(const IpPrefix& prefix) const {
     std::vector<std::uint32_t> found;
     bool v4 = is_v4(prefix);
-    for (auto it = out_.image.prefixes.lower_bound(prefix); it != out_.image.prefixes.end() && prefix.contains(it->first.address); ++it)
-      if (prefix.contains(it->first) && is_v4(it->first) == v4 && it->second != CASA_ID_WORLD) found.push_back(it->second);
-    for (auto it = plain_addresses_.lower_bound(prefix.address); it != plain_addresses_.end() && prefix.contains(it->first); ++it)
+    for (auto it = out_.image.prefixes.lower_bound(prefix);
+         it != out_.image.prefixes.end() && prefix.contains(it->first.address); ++it)
+      if (prefix.contains(it->first) && is_v4(it->first) == v4 && it->second != CASA_ID_WORLD)
+        found.push_back(it->second);
+    for (auto it = plain_addresses_.lower_bound(prefix.address);
+         it != plain_addresses_.end() && prefix.contains(it->first); ++it)
       if (it->first.is_v4() == v4) found.push_back(it->second);
     return found;
   }
@@ -175,14 +188,18 @@ class Compiler {
   void allow_source(std::uint32_t subject, const AllowedSource& source, const Rule& r) {
     std::vector<std::uint32_t> peers;
     if (std::holds_alternative<policy::HostSource>(source.from)) peers.push_back(CASA_ID_HOST);
-    else if (const auto* name = std::get_if<NamespacedName>(&source.from)) peers.push_back(snapshot_.workloads.at(*name).identity);
+    else if (const auto* name = std::get_if<NamespacedName>(&source.from))
+      peers.push_back(snapshot_.workloads.at(*name).identity);
     else peers = identities_inside(std::get<IpPrefix>(source.from));
     for (auto peer : peers)
-      for (auto protocol : {Protocol::kTcp, Protocol::kUdp}) allow(subject, peer, CASA_INGRESS, static_cast<std::uint8_t>(protocol), source.port, CASA_REASON_SOURCE_ALLOWED, r);
+      for (auto protocol : {Protocol::kTcp, Protocol::kUdp})
+        allow(subject, peer, CASA_INGRESS, static_cast<std::uint8_t>(protocol), source.port, CASA_REASON_SOURCE_ALLOWED,
+              r);
   }
 
   void casa_policy(const CasaPolicy& p) {
-    PolicyReport report{"CASAPolicy", {p.meta.ns, p.meta.name}, {}, {}, p.meta.where.file, Phase::kActive, {}, {}, {}, {}};
+    PolicyReport report{
+        "CASAPolicy", {p.meta.ns, p.meta.name}, {}, {}, p.meta.where.file, Phase::kActive, {}, {}, {}, {}};
     const Workload& w = snapshot_.workloads.at({p.meta.ns, p.target_name});
     report.target = fmt::format("{}/{}", policy::to_string(p.target_kind), p.target_name);
     report.enforcement = p.enforcement == policy::Enforcement::kAudit ? "audit" : "enforce";
@@ -190,8 +207,9 @@ class Compiler {
     for (std::size_t i = 0; i < p.allowed_endpoints.size(); ++i) {
       const auto& endpoint = p.allowed_endpoints[i];
       report.allowed_endpoints.push_back(fmt::format("{}:{}", text_of(endpoint.service), endpoint.port));
-      std::string problem = allow_service(w.identity, endpoint.service, endpoint.port, CASA_REASON_ENDPOINT_ALLOWED,
-                                          rule(report.name, fmt::format("spec.allowedEndpoints[{}]", i)), text_of(report.name));
+      std::string problem =
+          allow_service(w.identity, endpoint.service, endpoint.port, CASA_REASON_ENDPOINT_ALLOWED,
+                        rule(report.name, fmt::format("spec.allowedEndpoints[{}]", i)), text_of(report.name));
       if (!problem.empty()) notes.push_back(std::move(problem));
     }
     for (std::size_t i = 0; i < p.allowed_sources.size(); ++i) {
@@ -208,21 +226,35 @@ class Compiler {
 
   static void llm_note(const policy::LlmEndpoint& llm, PolicyReport& report, std::vector<std::string>& notes) {
     report.llm_endpoint = fmt::format("{}:{}", llm.fqdn, llm.port);
-    notes.push_back(fmt::format("llmEndpoint {} is not reachable yet: this version has no FQDN enforcement, so the name stays denied", report.llm_endpoint));
+    notes.push_back(fmt::format(
+        "llmEndpoint {} is not reachable yet: this version has no FQDN enforcement, so the name stays denied",
+        report.llm_endpoint));
   }
 
   void finish(PolicyReport report, const Workload& w, std::vector<std::string> notes) {
-    if (w.exempt) notes.insert(notes.begin(), "the target is exempt by casa.io/enforcement: disabled, nothing is enforced");
+    if (w.exempt)
+      notes.insert(notes.begin(), "the target is exempt by casa.io/enforcement: disabled, nothing is enforced");
     if (w.instances.empty() && w.addresses.empty()) {
       report.phase = Phase::kPending;
-      notes.insert(notes.begin(), fmt::format("target {} has no running instance yet; it is enforced the moment it appears", text_of(w.name)));
+      notes.insert(
+          notes.begin(),
+          fmt::format("target {} has no running instance yet; it is enforced the moment it appears", text_of(w.name)));
     }
     report.message = notes.empty() ? "enforced" : fmt::format("{}", fmt::join(notes, "; "));
     out_.policies.push_back(std::move(report));
   }
 
   void invalid_policy(const identity::InvalidPolicy& invalid) {
-    PolicyReport report{"CASAPolicy", invalid.name, invalid.target_name, "enforce", invalid.origin, Phase::kFailed, invalid.message, {}, {}, {}};
+    PolicyReport report{"CASAPolicy",
+                        invalid.name,
+                        invalid.target_name,
+                        "enforce",
+                        invalid.origin,
+                        Phase::kFailed,
+                        invalid.message,
+                        {},
+                        {},
+                        {}};
     if (!invalid.target_name.empty()) {
       report.message += "; its workload is denied everything until this is mended";
       NamespacedName target{invalid.name.ns, invalid.target_name};
@@ -235,7 +267,16 @@ class Compiler {
   // Defaults for apps that no CASAPolicy names (docs/policy.md): agents and clients may call the MCP servers and agents of
   // their system; an MCP server calls nobody.
   void multi_agent_system(const MultiAgentSystem& m) {
-    PolicyReport report{"MultiAgentSystem", {m.meta.ns, m.meta.name}, fmt::format("{} apps", m.apps.size()), "enforce", m.meta.where.file, Phase::kActive, {}, {}, {}, {}};
+    PolicyReport report{"MultiAgentSystem",
+                        {m.meta.ns, m.meta.name},
+                        fmt::format("{} apps", m.apps.size()),
+                        "enforce",
+                        m.meta.where.file,
+                        Phase::kActive,
+                        {},
+                        {},
+                        {},
+                        {}};
     std::vector<std::string> notes;
     std::size_t running = 0, defaulted = 0;
     for (std::size_t i = 0; i < m.apps.size(); ++i) {
@@ -250,14 +291,16 @@ class Compiler {
       for (std::size_t j = 0; j < m.apps.size(); ++j) {
         const auto& callee = m.apps[j];
         if (j == i || callee.type == policy::AppType::kClient || callee.service.empty()) continue;
-        std::string problem = allow_service(w.identity, {m.meta.ns, callee.service}, callee.port, CASA_REASON_MAS_DEFAULT,
-                                            rule(report.name, fmt::format("spec.apps[{}]", j)), text_of(report.name));
+        std::string problem =
+            allow_service(w.identity, {m.meta.ns, callee.service}, callee.port, CASA_REASON_MAS_DEFAULT,
+                          rule(report.name, fmt::format("spec.apps[{}]", j)), text_of(report.name));
         if (!problem.empty() && std::ranges::find(notes, problem) == notes.end()) notes.push_back(std::move(problem));
       }
     }
     if (m.llm) llm_note(*m.llm, report, notes);
     if (running == 0) report.phase = Phase::kPending;
-    notes.insert(notes.begin(), fmt::format("{} of {} apps are running, {} follow the system's defaults", running, m.apps.size(), defaulted));
+    notes.insert(notes.begin(), fmt::format("{} of {} apps are running, {} follow the system's defaults", running,
+                                            m.apps.size(), defaulted));
     report.message = fmt::format("{}", fmt::join(notes, "; "));
     out_.policies.push_back(std::move(report));
   }
@@ -273,12 +316,14 @@ class Compiler {
       if (failed_.contains(name)) flags |= CASA_SUBJECT_INVALID;
       else if (!named_.contains(name) && !defaulted_.contains(name)) flags |= CASA_SUBJECT_NO_POLICY;
       // One enforcing policy among several is enough to enforce.
-      if (audit_node_ || (audited_.contains(name) && !enforced_.contains(name) && !failed_.contains(name))) flags |= CASA_SUBJECT_AUDIT;
+      if (audit_node_ || (audited_.contains(name) && !enforced_.contains(name) && !failed_.contains(name)))
+        flags |= CASA_SUBJECT_AUDIT;
       out_.image.subjects[w.identity] = flags;
       if (failed_.contains(name)) drop_rows_of(w.identity);
     }
     for (const auto& [ns, mas] : snapshot_.mas_namespaces)
-      out_.image.subjects[mas.undeclared] = CASA_SUBJECT_MANAGED | CASA_SUBJECT_UNDECLARED | (audit_node_ ? CASA_SUBJECT_AUDIT : 0u);
+      out_.image.subjects[mas.undeclared] =
+          CASA_SUBJECT_MANAGED | CASA_SUBJECT_UNDECLARED | (audit_node_ ? CASA_SUBJECT_AUDIT : 0u);
   }
 
   // A policy that does not validate leaves its workload with nothing, not with what other policies still say.
@@ -302,7 +347,8 @@ class Compiler {
     }
     for (const auto& [ns, mas] : snapshot_.mas_namespaces) {
       add_path(mas.slice, mas.undeclared | CASA_CGROUP_SLICE);
-      for (const auto& instance : mas.instances) out_.image.cgroups.emplace(instance.id, mas.undeclared | CASA_CGROUP_SLICE);
+      for (const auto& instance : mas.instances)
+        out_.image.cgroups.emplace(instance.id, mas.undeclared | CASA_CGROUP_SLICE);
     }
   }
 
@@ -332,22 +378,27 @@ const char* to_string(Phase phase) {
   return "Pending";
 }
 
-Compiled compile(const identity::ObjectSet& objects, const Snapshot& snapshot, identity::Allocator& allocator, bool audit_node) {
+Compiled compile(const identity::ObjectSet& objects, const Snapshot& snapshot, identity::Allocator& allocator,
+                 bool audit_node) {
   return Compiler(objects, snapshot, allocator, audit_node).run();
 }
 
 Status check_limits(const MapImage& image, const Limits& limits) {
   auto check = [](const char* what, std::size_t used, std::size_t limit, const char* knob) -> Status {
     if (used <= limit) return {};
-    return fail(ErrorCode::kLimit, "the policies need {} {}, the kernel map holds {}; raise {} in the config and run `casad detach` once", used, what, limit, knob);
+    return fail(ErrorCode::kLimit,
+                "the policies need {} {}, the kernel map holds {}; raise {} in the config and run `casad detach` once",
+                used, what, limit, knob);
   };
-  TRY(check("declared cgroups", std::max(image.cgroup_paths.size(), image.cgroups.size()), limits.cgroups, "limits.cgroups"));
+  TRY(check("declared cgroups", std::max(image.cgroup_paths.size(), image.cgroups.size()), limits.cgroups,
+            "limits.cgroups"));
   TRY(check("workloads", image.subjects.size(), limits.subjects, "limits.workloads"));
   TRY(check("policy entries", image.policy.size(), limits.policy, "limits.policyEntries"));
   TRY(check("addresses", image.addresses.size(), limits.addresses, "limits.addresses"));
   TRY(check("prefixes", image.prefixes.size(), limits.prefixes, "limits.prefixes"));
   for (const auto& [path, payload] : image.cgroup_paths)
-    if (path.size() + 2 > CASA_CGROUP_PATH_MAX) return fail(ErrorCode::kLimit, "cgroup path {} is longer than {} bytes", path, CASA_CGROUP_PATH_MAX - 2);
+    if (path.size() + 2 > CASA_CGROUP_PATH_MAX)
+      return fail(ErrorCode::kLimit, "cgroup path {} is longer than {} bytes", path, CASA_CGROUP_PATH_MAX - 2);
   return {};
 }
 

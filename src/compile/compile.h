@@ -47,15 +47,17 @@ struct Compiled {
   MapImage image;
   std::vector<PolicyReport> policies;
   std::vector<EndpointReport> endpoints;
-  std::map<PolicyKey, RuleSource> sources;                 // of image.policy's rows
+  std::map<PolicyKey, RuleSource> sources;                         // of image.policy's rows
   std::map<NamespacedName, std::vector<std::string>> policies_of;  // workload -> "ns/name"
 };
 
 struct Limits {
-  std::size_t cgroups = CASA_MAX_CGROUPS, subjects = CASA_MAX_SUBJECTS, policy = CASA_MAX_POLICY, addresses = CASA_MAX_ADDRESSES, prefixes = CASA_MAX_PREFIXES;
+  std::size_t cgroups = CASA_MAX_CGROUPS, subjects = CASA_MAX_SUBJECTS, policy = CASA_MAX_POLICY,
+              addresses = CASA_MAX_ADDRESSES, prefixes = CASA_MAX_PREFIXES;
 };
 
-Compiled compile(const identity::ObjectSet& objects, const identity::Snapshot& snapshot, identity::Allocator& allocator, bool audit_node);
+Compiled compile(const identity::ObjectSet& objects, const identity::Snapshot& snapshot, identity::Allocator& allocator,
+                 bool audit_node);
 
 // kLimit with a sentence when the image cannot fit the kernel's maps.
 Status check_limits(const MapImage& image, const Limits& limits);

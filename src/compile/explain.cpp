@@ -24,7 +24,8 @@ casa_reason denial_reason(const MapImage& image, const Question& q, std::uint32_
   if (flags & CASA_SUBJECT_NO_POLICY) return CASA_REASON_NO_POLICY;
   if (q.peer == CASA_ID_NOBODY) return CASA_REASON_NO_LISTENER;
   if (q.peer == CASA_ID_UNKNOWN) return CASA_REASON_PEER_UNKNOWN;
-  if (value_or_zero(image.policy, PolicyKey{q.subject, q.peer, q.direction, 0, 0}) != 0) return CASA_REASON_PORT_NOT_ALLOWED;
+  if (value_or_zero(image.policy, PolicyKey{q.subject, q.peer, q.direction, 0, 0}) != 0)
+    return CASA_REASON_PORT_NOT_ALLOWED;
   if (q.direction == CASA_INGRESS) return CASA_REASON_SOURCE_NOT_ALLOWED;
   return q.peer == CASA_ID_WORLD ? CASA_REASON_EXTERNAL_NOT_ALLOWED : CASA_REASON_PEER_NOT_ALLOWED;
 }
@@ -39,7 +40,8 @@ struct End {
 
 class Explainer {
  public:
-  Explainer(const Compiled& compiled, const Snapshot& snapshot, std::uint8_t protocol) : compiled_(compiled), snapshot_(snapshot), protocol_(protocol) {}
+  Explainer(const Compiled& compiled, const Snapshot& snapshot, std::uint8_t protocol)
+      : compiled_(compiled), snapshot_(snapshot), protocol_(protocol) {}
 
   Result<Explanation> run(const std::string& from, const std::string& to) {
     TRY_ASSIGN(End source, parse_source(from));
@@ -56,19 +58,24 @@ class Explainer {
       }
     }
     out_.verdict = denied ? CASA_DENIED : audited ? CASA_AUDIT : CASA_ALLOWED;
-    if (!decided) out_.steps.push_back({"both ends", {}, "", "", "neither end is a workload under enforcement, so casad does not interfere"});
+    if (!decided)
+      out_.steps.push_back(
+          {"both ends", {}, "", "", "neither end is a workload under enforcement, so casad does not interfere"});
     return std::move(out_);
   }
 
  private:
   Result<End> parse_source(const std::string& text) {
     if (text == "host") return End{"the host", CASA_ID_HOST, nullptr, 0};
-    if (auto ip = parse_ip(text)) return End{text, identity_of(compiled_.image, *ip), workload_of(identity_of(compiled_.image, *ip)), 0};
+    if (auto ip = parse_ip(text))
+      return End{text, identity_of(compiled_.image, *ip), workload_of(identity_of(compiled_.image, *ip)), 0};
     auto slash = text.find('/');
     if (slash == std::string::npos)
-      return fail(ErrorCode::kInvalidArgument, "from '{}' is not understood: write NAMESPACE/NAME, host, or an address", text);
+      return fail(ErrorCode::kInvalidArgument, "from '{}' is not understood: write NAMESPACE/NAME, host, or an address",
+                  text);
     auto it = snapshot_.workloads.find({text.substr(0, slash), text.substr(slash + 1)});
-    if (it == snapshot_.workloads.end()) return fail(ErrorCode::kNotFound, "there is no workload {}{}", text, did_you_mean(text));
+    if (it == snapshot_.workloads.end())
+      return fail(ErrorCode::kNotFound, "there is no workload {}{}", text, did_you_mean(text));
     return End{text, it->second.identity, &it->second, 0};
   }
 
@@ -88,19 +95,30 @@ class Explainer {
 
   Result<std::vector<End>> parse_destination(const std::string& text) {
     auto colon = text.rfind(':');
-    auto port = colon == std::string::npos ? std::nullopt : parse_number(std::string_view(text).substr(colon + 1), 65535);
-    if (!port || *port == 0) return fail(ErrorCode::kInvalidArgument, "to '{}' is not understood: write NAMESPACE/NAME:PORT or HOST:PORT with a port from 1 to 65535", text);
+    auto port =
+        colon == std::string::npos ? std::nullopt : parse_number(std::string_view(text).substr(colon + 1), 65535);
+    if (!port || *port == 0)
+      return fail(ErrorCode::kInvalidArgument,
+                  "to '{}' is not understood: write NAMESPACE/NAME:PORT or HOST:PORT with a port from 1 to 65535",
+                  text);
     std::string host = text.substr(0, colon);
     if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
     auto number = static_cast<std::uint16_t>(*port);
-    if (auto slash = host.find('/'); slash != std::string::npos) return named(text, {host.substr(0, slash), host.substr(slash + 1)}, number);
+    if (auto slash = host.find('/'); slash != std::string::npos)
+      return named(text, {host.substr(0, slash), host.substr(slash + 1)}, number);
     if (host == "host" || host == "localhost") return std::vector<End>{{"the host", CASA_ID_HOST, nullptr, number}};
     if (auto ip = parse_ip(host)) {
-      if (ip->is_loopback()) return fail(ErrorCode::kInvalidArgument, "{} is whoever listens there: casad goes by the listening process, so write NAMESPACE/NAME:PORT, or host:PORT", text);
+      if (ip->is_loopback())
+        return fail(ErrorCode::kInvalidArgument,
+                    "{} is whoever listens there: casad goes by the listening process, so write NAMESPACE/NAME:PORT, "
+                    "or host:PORT",
+                    text);
       std::uint32_t identity = identity_of(compiled_.image, *ip);
       return std::vector<End>{{text, identity, workload_of(identity), number}};
     }
-    if (host.find('.') == std::string::npos) return fail(ErrorCode::kInvalidArgument, "to '{}' is not understood: write NAMESPACE/NAME:PORT or HOST:PORT", text);
+    if (host.find('.') == std::string::npos)
+      return fail(ErrorCode::kInvalidArgument, "to '{}' is not understood: write NAMESPACE/NAME:PORT or HOST:PORT",
+                  text);
     return std::vector<End>{{text, CASA_ID_WORLD, nullptr, number}};
   }
 
@@ -111,12 +129,15 @@ class Explainer {
       for (const auto& p : service->second.ports) {
         if (p.port != port || static_cast<std::uint8_t>(p.protocol) != protocol_) continue;
         for (const auto& backend : p.backends)
-          ends.push_back({fmt::format("{} (target port {})", text, backend.port), backend.identity, workload_of(backend.identity), backend.port});
+          ends.push_back({fmt::format("{} (target port {})", text, backend.port), backend.identity,
+                          workload_of(backend.identity), backend.port});
       }
       if (!ends.empty()) return ends;
     }
     auto w = snapshot_.workloads.find(name);
-    if (w == snapshot_.workloads.end()) return fail(ErrorCode::kNotFound, "there is no Service or workload {}/{}{}", name.ns, name.name, did_you_mean(name.ns + "/" + name.name));
+    if (w == snapshot_.workloads.end())
+      return fail(ErrorCode::kNotFound, "there is no Service or workload {}/{}{}", name.ns, name.name,
+                  did_you_mean(name.ns + "/" + name.name));
     ends.push_back({text, w->second.identity, &w->second, port});
     return ends;
   }
@@ -125,13 +146,16 @@ class Explainer {
     const End& subject = direction == CASA_EGRESS ? source : destination;
     const End& peer = direction == CASA_EGRESS ? destination : source;
     if (subject.workload == nullptr) return std::nullopt;
-    Question q{subject.identity, peer.identity, direction, protocol_, destination.port, source.identity == destination.identity};
+    Question q{subject.identity, peer.identity,    direction,
+               protocol_,        destination.port, source.identity == destination.identity};
     Decision d = decide(compiled_.image, q);
     if (d.verdict == CASA_NO_VERDICT) return std::nullopt;
     Step step;
-    step.where = fmt::format("{} of {}/{}", direction == CASA_EGRESS ? "egress" : "ingress", subject.workload->name.ns, subject.workload->name.name);
+    step.where = fmt::format("{} of {}/{}", direction == CASA_EGRESS ? "egress" : "ingress", subject.workload->name.ns,
+                             subject.workload->name.name);
     step.decision = d;
-    if (auto it = compiled_.sources.find(d.row); d.reason != CASA_REASON_BASELINE_LOOPBACK && it != compiled_.sources.end()) {
+    if (auto it = compiled_.sources.find(d.row);
+        d.reason != CASA_REASON_BASELINE_LOOPBACK && it != compiled_.sources.end()) {
       step.policy = it->second.policy.ns + "/" + it->second.policy.name;
       step.field = it->second.field;
     }
@@ -142,22 +166,34 @@ class Explainer {
   void describe(Step& step, const End& subject, const End& peer, casa_direction direction, std::uint16_t port) {
     std::string name = subject.workload->name.ns + "/" + subject.workload->name.name;
     if (step.decision.verdict == CASA_ALLOWED) {
-      step.text = step.policy.empty() ? "always allowed: a workload may talk to itself on this host" : fmt::format("{} of policy {} allows it", step.field, step.policy);
+      step.text = step.policy.empty() ? "always allowed: a workload may talk to itself on this host"
+                                      : fmt::format("{} of policy {} allows it", step.field, step.policy);
       return;
     }
     auto policies = compiled_.policies_of.find(subject.workload->name);
-    std::string which = policies == compiled_.policies_of.end() ? "no policy names it" : fmt::format("none of its policies ({}) allows it", fmt::join(policies->second, ", "));
-    step.text = fmt::format("{} {} {} on port {}: {}", name, direction == CASA_EGRESS ? "may not call" : "may not be called by", peer.text, port, which);
+    std::string which = policies == compiled_.policies_of.end()
+                            ? "no policy names it"
+                            : fmt::format("none of its policies ({}) allows it", fmt::join(policies->second, ", "));
+    step.text = fmt::format("{} {} {} on port {}: {}", name,
+                            direction == CASA_EGRESS ? "may not call" : "may not be called by", peer.text, port, which);
     if (direction == CASA_EGRESS && peer.workload != nullptr)
-      suggest(fmt::format("add to a CASAPolicy of {}:\n  allowedEndpoints:\n  - {{name: {}, namespace: {}, port: {}}}", name, peer.workload->name.name, peer.workload->name.ns, port));
+      suggest(fmt::format("add to a CASAPolicy of {}:\n  allowedEndpoints:\n  - {{name: {}, namespace: {}, port: {}}}",
+                          name, peer.workload->name.name, peer.workload->name.ns, port));
     else if (direction == CASA_EGRESS && peer.identity == CASA_ID_WORLD)
-      suggest(fmt::format("outside names are reached through llmEndpoint only, which this version does not enforce yet: {} cannot be allowed", peer.text));
+      suggest(
+          fmt::format("outside names are reached through llmEndpoint only, which this version does not enforce yet: {} "
+                      "cannot be allowed",
+                      peer.text));
     else if (direction == CASA_INGRESS && peer.workload == nullptr)
-      suggest(fmt::format("add to a CASAPolicy of {}:\n  allowedSources:\n  - {}", name, peer.identity == CASA_ID_HOST ? fmt::format("{{host: true, port: {}}}", port) : fmt::format("{{cidr: <prefix of {}>, port: {}}}", peer.text, port)));
+      suggest(fmt::format("add to a CASAPolicy of {}:\n  allowedSources:\n  - {}", name,
+                          peer.identity == CASA_ID_HOST
+                              ? fmt::format("{{host: true, port: {}}}", port)
+                              : fmt::format("{{cidr: <prefix of {}>, port: {}}}", peer.text, port)));
   }
 
   void suggest(std::string text) {
-    if (std::ranges::find(out_.suggestions, text) == out_.suggestions.end()) out_.suggestions.push_back(std::move(text));
+    if (std::ranges::find(out_.suggestions, text) == out_.suggestions.end())
+      out_.suggestions.push_back(std::move(text));
   }
 
   const Compiled& compiled_;
@@ -183,17 +219,23 @@ std::uint32_t identity_of(const MapImage& image, const IpAddress& ip) {
 Decision decide(const MapImage& image, const Question& q) {
   std::uint32_t flags = value_or_zero(image.subjects, q.subject);
   if (!(flags & CASA_SUBJECT_MANAGED) || (flags & CASA_SUBJECT_EXEMPT)) return {};
-  if (q.same_host && q.peer == q.subject && !(flags & CASA_SUBJECT_UNDECLARED)) return {CASA_ALLOWED, CASA_REASON_BASELINE_LOOPBACK, {}};
+  if (q.same_host && q.peer == q.subject && !(flags & CASA_SUBJECT_UNDECLARED))
+    return {CASA_ALLOWED, CASA_REASON_BASELINE_LOOPBACK, {}};
   for (std::uint16_t port : {q.port, std::uint16_t{0}}) {
     PolicyKey key{q.subject, q.peer, q.direction, q.protocol, port};
-    if (std::uint32_t payload = value_or_zero(image.policy, key)) return {CASA_ALLOWED, static_cast<casa_reason>(payload & 0xff), key};
+    if (std::uint32_t payload = value_or_zero(image.policy, key))
+      return {CASA_ALLOWED, static_cast<casa_reason>(payload & 0xff), key};
   }
   return {flags & CASA_SUBJECT_AUDIT ? CASA_AUDIT : CASA_DENIED, denial_reason(image, q, flags), {}};
 }
 
-Result<Explanation> explain(const Compiled& compiled, const Snapshot& snapshot, const std::string& from, const std::string& to, const std::string& protocol) {
-  if (protocol != "tcp" && protocol != "udp") return fail(ErrorCode::kInvalidArgument, "protocol '{}' is not understood: write tcp or udp", protocol);
-  return Explainer(compiled, snapshot, static_cast<std::uint8_t>(protocol == "tcp" ? policy::Protocol::kTcp : policy::Protocol::kUdp)).run(from, to);
+Result<Explanation> explain(const Compiled& compiled, const Snapshot& snapshot, const std::string& from,
+                            const std::string& to, const std::string& protocol) {
+  if (protocol != "tcp" && protocol != "udp")
+    return fail(ErrorCode::kInvalidArgument, "protocol '{}' is not understood: write tcp or udp", protocol);
+  return Explainer(compiled, snapshot,
+                   static_cast<std::uint8_t>(protocol == "tcp" ? policy::Protocol::kTcp : policy::Protocol::kUdp))
+      .run(from, to);
 }
 
 std::vector<std::string> baseline() {

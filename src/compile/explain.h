@@ -39,7 +39,8 @@ struct Explanation {
 
 // `from`: "ns/name" of a workload, "host", or an address; `to`: "ns/name:port" (a Service, or a workload), "host:port",
 // "address:port", "[v6]:port" or "dns.name:port". protocol: "tcp" or "udp".
-Result<Explanation> explain(const Compiled& compiled, const identity::Snapshot& snapshot, const std::string& from, const std::string& to, const std::string& protocol);
+Result<Explanation> explain(const Compiled& compiled, const identity::Snapshot& snapshot, const std::string& from,
+                            const std::string& to, const std::string& protocol);
 
 // One sentence for each thing that is always allowed.
 std::vector<std::string> baseline();

@@ -11,11 +11,13 @@ namespace {
 
 void append_policy_text(std::string& out, const MapImage& image) {
   for (const auto& [key, payload] : image.policy)
-    out += fmt::format("policy {} {} {} {} {} {:#x}\n", key.subject, key.peer, key.direction == CASA_EGRESS ? "egress" : "ingress", key.protocol, key.port, payload);
+    out += fmt::format("policy {} {} {} {} {} {:#x}\n", key.subject, key.peer,
+                       key.direction == CASA_EGRESS ? "egress" : "ingress", key.protocol, key.port, payload);
   for (const auto& [path, payload] : image.cgroup_paths) out += fmt::format("cgroup {} {:#x}\n", path, payload);
   for (const auto& [subject, flags] : image.subjects) out += fmt::format("subject {} {:#x}\n", subject, flags);
   for (const auto& [ip, identity] : image.addresses) out += fmt::format("address {} {}\n", to_string(ip), identity);
-  for (const auto& [prefix, identity] : image.prefixes) out += fmt::format("prefix {} {}\n", to_string(prefix), identity);
+  for (const auto& [prefix, identity] : image.prefixes)
+    out += fmt::format("prefix {} {}\n", to_string(prefix), identity);
 }
 
 }  // namespace

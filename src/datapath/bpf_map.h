@@ -54,7 +54,8 @@ class BpfMap {
     bool first = true;
     for (;;) {
       std::uint32_t count = kBatch;
-      int err = bpf_map_lookup_batch(fd_, first ? nullptr : cursor.data(), cursor.data(), keys.data(), values.data(), &count, nullptr);
+      int err = bpf_map_lookup_batch(fd_, first ? nullptr : cursor.data(), cursor.data(), keys.data(), values.data(),
+                                     &count, nullptr);
       if (err != 0 && err != -ENOENT) {
         if (first) return false;
         return true;  // a bucket larger than a batch: what was seen is what there is to see

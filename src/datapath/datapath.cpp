@@ -24,8 +24,12 @@ using compile::Limits;
 using compile::MapImage;
 using compile::PolicyKey;
 
-casa_policy_key encode_policy(const PolicyKey& k) { return {k.subject, k.peer, k.port, k.protocol, static_cast<casa_u8>(k.direction)}; }
-PolicyKey decode_policy(const casa_policy_key& k) { return {k.subject, k.peer, static_cast<casa_direction>(k.direction), k.protocol, k.port}; }
+casa_policy_key encode_policy(const PolicyKey& k) {
+  return {k.subject, k.peer, k.port, k.protocol, static_cast<casa_u8>(k.direction)};
+}
+PolicyKey decode_policy(const casa_policy_key& k) {
+  return {k.subject, k.peer, static_cast<casa_direction>(k.direction), k.protocol, k.port};
+}
 
 casa_addr_key encode_address(const IpAddress& ip) {
   casa_addr_key key{};
@@ -40,7 +44,9 @@ casa_lpm_key encode_prefix(const IpPrefix& p) {
   std::memcpy(key.address, p.address.bytes.data(), 16);
   return key;
 }
-IpPrefix decode_prefix(const casa_lpm_key& key) { return {make_ip(key.address), static_cast<std::uint8_t>(key.prefix_bits)}; }
+IpPrefix decode_prefix(const casa_lpm_key& key) {
+  return {make_ip(key.address), static_cast<std::uint8_t>(key.prefix_bits)};
+}
 
 // What an address in `prefix` would find without it.
 std::uint32_t shorter_prefix(const std::map<IpPrefix, std::uint32_t>& image, const IpPrefix& prefix) {
@@ -82,7 +88,8 @@ std::uint64_t own_netns_cookie() {
 
 class KernelDatapath final : public Datapath {
  public:
-  explicit KernelDatapath(const Options& options) : options_(options), dir_(abi_dir(options.bpffs)), link_dir_(dir_ + "/links") {}
+  explicit KernelDatapath(const Options& options)
+      : options_(options), dir_(abi_dir(options.bpffs)), link_dir_(dir_ + "/links") {}
 
   Status start() {
     TRY_ASSIGN(lock_, lock_pins(options_.bpffs));
@@ -118,11 +125,13 @@ class KernelDatapath final : public Datapath {
 
   Status attach() override {
     struct stat st{};
-    if (::stat(options_.mount.root.c_str(), &st) != 0) return fail_errno(errno, "the enforcement root {}", options_.mount.root);
+    if (::stat(options_.mount.root.c_str(), &st) != 0)
+      return fail_errno(errno, "the enforcement root {}", options_.mount.root);
     TRY(attach_enforce(enforce_, options_.mount.root, link_dir_));
     attached_root_ = st.st_ino;
     if (watch_) {
-      if (Status attached = attach_cgroup_watch(watch_, link_dir_); !attached) features_["cgroup watch"] = "off: " + attached.error().context;
+      if (Status attached = attach_cgroup_watch(watch_, link_dir_); !attached)
+        features_["cgroup watch"] = "off: " + attached.error().context;
     }
     for (const auto& dir : other_abi_dirs(options_.bpffs)) TRY(remove_pins(dir));
     return {};
@@ -134,7 +143,9 @@ class KernelDatapath final : public Datapath {
   }
 
   bool adopted() const override { return adopted_; }
-  std::uint32_t generation() const override { return std::atomic_ref<std::uint32_t>(config_.at->gen).load(std::memory_order_relaxed); }
+  std::uint32_t generation() const override {
+    return std::atomic_ref<std::uint32_t>(config_.at->gen).load(std::memory_order_relaxed);
+  }
   const Limits& limits() const override { return limits_; }
 
   int ring_fd() const override { return ring_buffer__epoll_fd(ring_.get()); }
@@ -162,7 +173,8 @@ class KernelDatapath final : public Datapath {
     info.map.map_fd = static_cast<std::uint32_t>(bpf_map__fd(enforce_->maps.casa_sk));
     attach_options.link_info = &info;
     attach_options.link_info_len = sizeof info;
-    std::unique_ptr<bpf_link, int (*)(bpf_link*)> link(bpf_program__attach_iter(sweep_->progs.casa_sweep, &attach_options), bpf_link__destroy);
+    std::unique_ptr<bpf_link, int (*)(bpf_link*)> link(
+        bpf_program__attach_iter(sweep_->progs.casa_sweep, &attach_options), bpf_link__destroy);
     if (!link) return fail_errno(errno, "cannot start the sweep");
     Fd fd(bpf_iter_create(bpf_link__fd(link.get())));
     if (!fd) return fail_errno(errno, "cannot start the sweep");
@@ -196,8 +208,11 @@ class KernelDatapath final : public Datapath {
   }
 
   Status end_connection(const casa_event& event) override {
-    if (event.flags & CASA_EVENT_PEER_WAITS) return destroy_tcp_socket({make_ip(event.remote), make_ip(event.local), event.remote_port, event.local_port}, event.cookie);
-    return destroy_tcp_socket({make_ip(event.local), make_ip(event.remote), event.local_port, event.remote_port}, event.cookie);
+    if (event.flags & CASA_EVENT_PEER_WAITS)
+      return destroy_tcp_socket({make_ip(event.remote), make_ip(event.local), event.remote_port, event.local_port},
+                                event.cookie);
+    return destroy_tcp_socket({make_ip(event.local), make_ip(event.remote), event.local_port, event.remote_port},
+                              event.cookie);
   }
 
   std::array<std::uint64_t, CASA_STAT_COUNT> stats() const override {
@@ -214,9 +229,9 @@ class KernelDatapath final : public Datapath {
 
   std::vector<MapUse> map_use() const override {
     return {
-        {"casa_cgroup", cgroups_.size(), limits_.cgroups},      {"casa_cgpath", paths_.size(), limits_.cgroups},
-        {"casa_subject", subjects_.size(), limits_.subjects},   {"casa_policy", policy_.size(), limits_.policy},
-        {"casa_addr", addresses_.size(), limits_.addresses},    {"casa_lpm", prefixes_.size(), limits_.prefixes},
+        {"casa_cgroup", cgroups_.size(), limits_.cgroups},    {"casa_cgpath", paths_.size(), limits_.cgroups},
+        {"casa_subject", subjects_.size(), limits_.subjects}, {"casa_policy", policy_.size(), limits_.policy},
+        {"casa_addr", addresses_.size(), limits_.addresses},  {"casa_lpm", prefixes_.size(), limits_.prefixes},
     };
   }
 
@@ -237,7 +252,8 @@ class KernelDatapath final : public Datapath {
   }
 
   Status map_config() {
-    void* at = ::mmap(nullptr, static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(enforce_->maps.casa_config), 0);
+    void* at = ::mmap(nullptr, static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), PROT_READ | PROT_WRITE, MAP_SHARED,
+                      bpf_map__fd(enforce_->maps.casa_config), 0);
     if (at == MAP_FAILED) return fail_errno(errno, "cannot map casa_config");
     config_.at = static_cast<casa_config*>(at);
     config_.at->host_netns_cookie = own_netns_cookie();
@@ -254,7 +270,9 @@ class KernelDatapath final : public Datapath {
         std::memcpy(key.path, path.data(), std::min<std::size_t>(path.size(), sizeof key.path - 1));
         return key;
       };
-      auto decode = [](const casa_cgpath_key& key) { return std::string(key.path, ::strnlen(key.path, sizeof key.path)); };
+      auto decode = [](const casa_cgpath_key& key) {
+        return std::string(key.path, ::strnlen(key.path, sizeof key.path));
+      };
       paths_ = {{bpf_map__fd(watch_->maps.casa_cgpath), "casa_cgpath"}, encode, decode};
     }
     subjects_ = {{bpf_map__fd(maps.casa_subject), "casa_subject"}, same<std::uint32_t>, same<std::uint32_t>};
@@ -264,7 +282,8 @@ class KernelDatapath final : public Datapath {
     udp_ = {bpf_map__fd(maps.casa_udp), "casa_udp"};
     denials_ = {bpf_map__fd(maps.casa_denial), "casa_denial"};
     auto size = [](const bpf_map* map) { return static_cast<std::size_t>(bpf_map__max_entries(map)); };
-    limits_ = {size(maps.casa_cgroup), size(maps.casa_subject), size(maps.casa_policy), size(maps.casa_addr), size(maps.casa_lpm)};
+    limits_ = {size(maps.casa_cgroup), size(maps.casa_subject), size(maps.casa_policy), size(maps.casa_addr),
+               size(maps.casa_lpm)};
   }
 
   Status adopt_tables() {
@@ -289,7 +308,8 @@ class KernelDatapath final : public Datapath {
 
   static int on_record(void* self, void* data, std::size_t size) {
     auto* that = static_cast<KernelDatapath*>(self);
-    if (size >= sizeof(casa_event) && that->handler_ != nullptr) (*that->handler_)(*static_cast<const casa_event*>(data));
+    if (size >= sizeof(casa_event) && that->handler_ != nullptr)
+      (*that->handler_)(*static_cast<const casa_event*>(data));
     ++that->handled_;
     // A negative answer ends this round after the present record.
     return --that->remaining_ == 0 ? -EAGAIN : 0;
@@ -299,14 +319,16 @@ class KernelDatapath final : public Datapath {
   MapImage with_kernel_names(const MapImage& image) const {
     MapImage next = image;
     next.cgroup_paths.clear();
-    for (const auto& [path, payload] : image.cgroup_paths) next.cgroup_paths.emplace(options_.mount.kernel_root + "/" + path, payload);
+    for (const auto& [path, payload] : image.cgroup_paths)
+      next.cgroup_paths.emplace(options_.mount.kernel_root + "/" + path, payload);
     return next;
   }
 
   bool differs(const MapImage& next) {
     sync_cgroups(next);
-    return cgroups_.differs(next.cgroups) || (watch_ && paths_.differs(next.cgroup_paths)) || subjects_.differs(next.subjects) || policy_.differs(next.policy) ||
-           addresses_.differs(next.addresses) || prefixes_.differs(next.prefixes);
+    return cgroups_.differs(next.cgroups) || (watch_ && paths_.differs(next.cgroup_paths)) ||
+           subjects_.differs(next.subjects) || policy_.differs(next.policy) || addresses_.differs(next.addresses) ||
+           prefixes_.differs(next.prefixes);
   }
 
   // The kernel enters and removes cgroups by itself; what it did is no difference.
@@ -326,7 +348,9 @@ class KernelDatapath final : public Datapath {
   Status check_room(const MapImage& next) const {
     auto check = [](const char* name, std::size_t needed, std::size_t capacity) -> Status {
       if (needed <= capacity) return {};
-      return fail(ErrorCode::kLimit, "kernel map {} holds {} entries; old and new generation together need {} for a moment", name, capacity, needed);
+      return fail(ErrorCode::kLimit,
+                  "kernel map {} holds {} entries; old and new generation together need {} for a moment", name,
+                  capacity, needed);
     };
     TRY(check("casa_cgroup", cgroups_.size_while_staged(next.cgroups), limits_.cgroups));
     TRY(check("casa_subject", subjects_.size_while_staged(next.subjects), limits_.subjects));

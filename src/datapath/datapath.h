@@ -13,11 +13,11 @@
 #include <vector>
 
 #include "base/error.h"
-#include "compile/compile.h"
-#include "compile/map_image.h"
 #include "casa/abi/event.h"
 #include "casa/abi/policy.h"
 #include "casa/abi/stats.h"
+#include "compile/compile.h"
+#include "compile/map_image.h"
 #include "identity/cgroups.h"
 
 namespace casa::datapath {

@@ -77,7 +77,8 @@ Status attach_enforce(const EnforceObject& enforce, const std::string& root, con
 
 Status attach_cgroup_watch(const WatchObject& watch, const std::string& link_dir) {
   bpf_program* program = nullptr;
-  bpf_object__for_each_program(program, watch->obj) TRY(pin_new(bpf_program__attach(program), program, link_dir + "/" + bpf_program__name(program)));
+  bpf_object__for_each_program(program, watch->obj)
+      TRY(pin_new(bpf_program__attach(program), program, link_dir + "/" + bpf_program__name(program)));
   return {};
 }
 

@@ -38,14 +38,16 @@ std::string last_lines(const std::string& text, std::size_t lines) {
 // Map sizes: what is pinned keeps its size; what is made gets the configured one.
 void size_maps(bpf_object* object, const LoadOptions& options) {
   const std::map<std::string, std::size_t> wanted = {
-      {"casa_cgroup", options.limits.cgroups},   {"casa_cgpath", options.limits.cgroups},     {"casa_subject", options.limits.subjects},
-      {"casa_policy", options.limits.policy},    {"casa_addr", options.limits.addresses},     {"casa_lpm", options.limits.prefixes},
+      {"casa_cgroup", options.limits.cgroups},   {"casa_cgpath", options.limits.cgroups},
+      {"casa_subject", options.limits.subjects}, {"casa_policy", options.limits.policy},
+      {"casa_addr", options.limits.addresses},   {"casa_lpm", options.limits.prefixes},
   };
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object) {
     std::string name = bpf_map__name(map);
     if (name.starts_with(".") || bpf_map__is_internal(map)) continue;
-    if (auto it = wanted.find(name); it != wanted.end()) bpf_map__set_max_entries(map, static_cast<std::uint32_t>(it->second));
+    if (auto it = wanted.find(name); it != wanted.end())
+      bpf_map__set_max_entries(map, static_cast<std::uint32_t>(it->second));
     if (options.pin_dir.empty()) {
       bpf_map__set_pin_path(map, nullptr);
       continue;
@@ -84,14 +86,10 @@ Result<Skeleton<T>> load_object(const char* what, const LoadOptions& options) {
 
 std::string take_libbpf_log() { return std::exchange(libbpf_log, {}); }
 
-Result<EnforceObject> load_enforce(const LoadOptions& options) {
-  return load_object<casa_enforce>("enforce", options);
-}
+Result<EnforceObject> load_enforce(const LoadOptions& options) { return load_object<casa_enforce>("enforce", options); }
 Result<WatchObject> load_cgroup_watch(const LoadOptions& options) {
   return load_object<casa_cgroup_watch>("cgroup_watch", options);
 }
-Result<SweepObject> load_sweep(const LoadOptions& options) {
-  return load_object<casa_sweep>("sweep", options);
-}
+Result<SweepObject> load_sweep(const LoadOptions& options) { return load_object<casa_sweep>("sweep", options); }
 
 }  // namespace casa::datapath

@@ -42,15 +42,18 @@ Status remove_files(const std::string& dir) {
 std::string abi_dir(const std::string& bpffs) { return fmt::format("{}/abi-{}", bpffs, CASA_ABI_VERSION); }
 
 Result<Fd> lock_pins(const std::string& bpffs) {
-  if (::mkdir(bpffs.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno(errno, "cannot make the pin directory {}", bpffs);
+  if (::mkdir(bpffs.c_str(), 0700) != 0 && errno != EEXIST)
+    return fail_errno(errno, "cannot make the pin directory {}", bpffs);
   struct statfs fs{};
   if (::statfs(bpffs.c_str(), &fs) != 0) return fail_errno(errno, "cannot look at {}", bpffs);
   if (static_cast<unsigned long>(fs.f_type) != BPF_FS_MAGIC)
-    return fail(ErrorCode::kInvalidArgument, "{} is in no bpf file system; mount one: mount -t bpf bpf /sys/fs/bpf", bpffs);
+    return fail(ErrorCode::kInvalidArgument, "{} is in no bpf file system; mount one: mount -t bpf bpf /sys/fs/bpf",
+                bpffs);
   Fd fd(::open(bpffs.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd) return fail_errno(errno, "cannot open {}", bpffs);
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EWOULDBLOCK) return fail(ErrorCode::kBusy, "another casad holds {}; only one can run on these pins", bpffs);
+    if (errno == EWOULDBLOCK)
+      return fail(ErrorCode::kBusy, "another casad holds {}; only one can run on these pins", bpffs);
     return fail_errno(errno, "cannot lock {}", bpffs);
   }
   return fd;
@@ -65,7 +68,8 @@ std::vector<std::string> other_abi_dirs(const std::string& bpffs) {
 
 Status remove_pins(const std::string& dir) {
   TRY(remove_files(dir + "/links"));
-  if (::rmdir((dir + "/links").c_str()) != 0 && errno != ENOENT) return fail_errno(errno, "cannot remove {}/links", dir);
+  if (::rmdir((dir + "/links").c_str()) != 0 && errno != ENOENT)
+    return fail_errno(errno, "cannot remove {}/links", dir);
   TRY(remove_files(dir));
   if (::rmdir(dir.c_str()) != 0 && errno != ENOENT) return fail_errno(errno, "cannot remove {}", dir);
   return {};
@@ -73,7 +77,8 @@ Status remove_pins(const std::string& dir) {
 
 Status detach(const std::string& bpffs) {
   struct stat st{};
-  if (::stat(bpffs.c_str(), &st) != 0) return fail(ErrorCode::kNotFound, "nothing is pinned under {}: nothing is enforced from there", bpffs);
+  if (::stat(bpffs.c_str(), &st) != 0)
+    return fail(ErrorCode::kNotFound, "nothing is pinned under {}: nothing is enforced from there", bpffs);
   TRY_ASSIGN(Fd lock, lock_pins(bpffs));
   std::vector<std::string> dirs = other_abi_dirs(bpffs);
   dirs.push_back(abi_dir(bpffs));

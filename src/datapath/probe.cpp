@@ -32,7 +32,8 @@ void append_costs(const bpf_object* object, std::vector<ProgramCost>& costs) {
   bpf_object__for_each_program(program, object) {
     bpf_prog_info info{};
     std::uint32_t length = sizeof info;
-    if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &length) == 0) costs.push_back({bpf_program__name(program), info.verified_insns});
+    if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &length) == 0)
+      costs.push_back({bpf_program__name(program), info.verified_insns});
   }
 }
 
@@ -47,7 +48,8 @@ std::vector<Probe> probe_kernel() {
   probes.push_back(probe_of("cgroup watch (new cgroups enforced from mkdir)", false, load_cgroup_watch(options)));
   probes.push_back(probe_of("sweep (idle connections end, live counters)", false, load_sweep(options)));
   Fd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
-  probes.push_back({"sock_diag (refused connections end at once)", static_cast<bool>(fd), false, fd ? "" : "cannot open a sock_diag socket"});
+  probes.push_back({"sock_diag (refused connections end at once)", static_cast<bool>(fd), false,
+                    fd ? "" : "cannot open a sock_diag socket"});
   return probes;
 }
 

@@ -52,9 +52,11 @@ Status destroy_tcp_socket(const TcpEnds& ends, std::uint64_t cookie) {
   ssize_t n = ::recv(fd.get(), answer.data(), answer.size(), 0);
   if (n < 0) return fail_errno(errno, "no answer when ending a connection");
   const auto* header = reinterpret_cast<const nlmsghdr*>(answer.data());
-  if (static_cast<std::size_t>(n) < NLMSG_LENGTH(sizeof(nlmsgerr)) || header->nlmsg_type != NLMSG_ERROR) return fail(ErrorCode::kInternal, "an unknown answer when ending a connection");
+  if (static_cast<std::size_t>(n) < NLMSG_LENGTH(sizeof(nlmsgerr)) || header->nlmsg_type != NLMSG_ERROR)
+    return fail(ErrorCode::kInternal, "an unknown answer when ending a connection");
   const auto* error = reinterpret_cast<const nlmsgerr*>(NLMSG_DATA(header));
-  if (error->error == -ENOENT || error->error == -ESTALE) return fail(ErrorCode::kNotFound, "the connection is gone already");
+  if (error->error == -ENOENT || error->error == -ESTALE)
+    return fail(ErrorCode::kNotFound, "the connection is gone already");
   if (error->error != 0) return fail_errno(error->error, "cannot end a connection");
   return {};
 }

@@ -83,7 +83,8 @@ class StagedTable {
     Status result;
     for (const auto& name : staged_) {
       auto known = applied_.find(name);
-      Status undone = known == applied_.end() ? map_.erase(encode_(name)) : map_.put(encode_(name), {generation, known->second, known->second});
+      Status undone = known == applied_.end() ? map_.erase(encode_(name))
+                                              : map_.put(encode_(name), {generation, known->second, known->second});
       if (!undone) result = std::move(undone);
     }
     staged_.clear();

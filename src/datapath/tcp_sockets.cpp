@@ -17,8 +17,8 @@ namespace casa::datapath {
 namespace {
 
 constexpr std::size_t kBufferBytes = 256 * 1024;
-constexpr std::uint32_t kStates = 1u << TCP_ESTABLISHED | 1u << TCP_SYN_SENT | 1u << TCP_LISTEN | 1u << TCP_CLOSE_WAIT | 1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2 |
-                                  1u << TCP_LAST_ACK | 1u << TCP_CLOSING;
+constexpr std::uint32_t kStates = 1u << TCP_ESTABLISHED | 1u << TCP_SYN_SENT | 1u << TCP_LISTEN | 1u << TCP_CLOSE_WAIT |
+                                  1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2 | 1u << TCP_LAST_ACK | 1u << TCP_CLOSING;
 
 IpAddress address_of(int family, const void* bytes) {
   if (family == AF_INET6) return make_ip(bytes);
@@ -31,13 +31,15 @@ IpAddress address_of(int family, const void* bytes) {
 TcpSocket parse_socket(const nlmsghdr* header) {
   const auto* diag = static_cast<const inet_diag_msg*>(NLMSG_DATA(header));
   TcpSocket socket;
-  socket.ends = {address_of(diag->idiag_family, diag->id.idiag_src), address_of(diag->idiag_family, diag->id.idiag_dst), ntohs(diag->id.idiag_sport), ntohs(diag->id.idiag_dport)};
+  socket.ends = {address_of(diag->idiag_family, diag->id.idiag_src), address_of(diag->idiag_family, diag->id.idiag_dst),
+                 ntohs(diag->id.idiag_sport), ntohs(diag->id.idiag_dport)};
   socket.cookie = static_cast<std::uint64_t>(diag->id.idiag_cookie[1]) << 32 | diag->id.idiag_cookie[0];
   socket.listening = diag->idiag_state == TCP_LISTEN;
   auto left = static_cast<int>(header->nlmsg_len - NLMSG_LENGTH(sizeof *diag));
   auto* attribute = reinterpret_cast<const rtattr*>(diag + 1);
   for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left))
-    if (attribute->rta_type == INET_DIAG_CGROUP_ID) std::memcpy(&socket.cgroup_id, RTA_DATA(attribute), sizeof socket.cgroup_id);
+    if (attribute->rta_type == INET_DIAG_CGROUP_ID)
+      std::memcpy(&socket.cgroup_id, RTA_DATA(attribute), sizeof socket.cgroup_id);
   return socket;
 }
 
@@ -61,7 +63,8 @@ Status list_family(int fd, std::uint8_t family, std::vector<TcpSocket>& found) {
     auto left = static_cast<unsigned>(n);
     for (const nlmsghdr* header = buffer.data(); NLMSG_OK(header, left); header = NLMSG_NEXT(header, left)) {
       if (header->nlmsg_type == NLMSG_DONE) return {};
-      if (header->nlmsg_type == NLMSG_ERROR) return fail_errno(static_cast<const nlmsgerr*>(NLMSG_DATA(header))->error, "cannot list TCP sockets");
+      if (header->nlmsg_type == NLMSG_ERROR)
+        return fail_errno(static_cast<const nlmsgerr*>(NLMSG_DATA(header))->error, "cannot list TCP sockets");
       found.push_back(parse_socket(header));
     }
   }

@@ -57,11 +57,15 @@ void Decoder::add_name(std::uint32_t identity, PeerName name) {
   slot = std::make_shared<const PeerName>(std::move(name));
 }
 
-void Decoder::learn(const identity::Snapshot& snapshot, const identity::ObjectSet& objects, identity::Allocator& allocator) {
-  for (const auto& [name, w] : snapshot.workloads) add_name(w.identity, {PeerName::Kind::kWorkload, name.ns, name.name, w.kind, "", ""});
-  for (const auto& [ns, mas] : snapshot.mas_namespaces) add_name(mas.undeclared, {PeerName::Kind::kWorkload, ns, "(undeclared)", "Cgroup", "", ""});
+void Decoder::learn(const identity::Snapshot& snapshot, const identity::ObjectSet& objects,
+                    identity::Allocator& allocator) {
+  for (const auto& [name, w] : snapshot.workloads)
+    add_name(w.identity, {PeerName::Kind::kWorkload, name.ns, name.name, w.kind, "", ""});
+  for (const auto& [ns, mas] : snapshot.mas_namespaces)
+    add_name(mas.undeclared, {PeerName::Kind::kWorkload, ns, "(undeclared)", "Cgroup", "", ""});
   for (const auto& [name, service] : snapshot.services)
-    if (!service.implicit) add_name(service.identity, {PeerName::Kind::kService, name.ns, name.name, "", name.name, ""});
+    if (!service.implicit)
+      add_name(service.identity, {PeerName::Kind::kService, name.ns, name.name, "", name.name, ""});
   for (const auto& [key, object] : objects.objects) {
     if (key.kind != policy::Kind::kCasaPolicy && key.kind != policy::Kind::kMultiAgentSystem) continue;
     auto& slot = policies_[allocator.number_of(identity::NameKind::kPolicy, key.ns, key.name)];
@@ -70,7 +74,8 @@ void Decoder::learn(const identity::Snapshot& snapshot, const identity::ObjectSe
     if (p == nullptr) continue;
     for (const auto& source : p->allowed_sources)
       if (const auto* prefix = std::get_if<IpPrefix>(&source.from))
-        add_name(allocator.number_of(identity::NameKind::kPrefix, "", to_string(*prefix)), {PeerName::Kind::kCidr, "", to_string(*prefix), "", "", ""});
+        add_name(allocator.number_of(identity::NameKind::kPrefix, "", to_string(*prefix)),
+                 {PeerName::Kind::kCidr, "", to_string(*prefix), "", "", ""});
   }
   for (const auto& [name, service] : snapshot.services)
     for (const auto& port : service.ports)
@@ -91,8 +96,8 @@ std::shared_ptr<const std::string> Decoder::policy_of(std::uint32_t rule) const 
 
 std::chrono::system_clock::time_point Decoder::wall_time(std::uint64_t monotonic_ns) const {
   std::int64_t age = now_ns(CLOCK_MONOTONIC) - static_cast<std::int64_t>(monotonic_ns);
-  return std::chrono::system_clock::time_point(
-      std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::nanoseconds(now_ns(CLOCK_REALTIME) - age)));
+  return std::chrono::system_clock::time_point(std::chrono::duration_cast<std::chrono::system_clock::duration>(
+      std::chrono::nanoseconds(now_ns(CLOCK_REALTIME) - age)));
 }
 
 Flow Decoder::flow_of(const casa_event& r) const {
@@ -136,7 +141,9 @@ std::optional<Flow> Decoder::decode(const casa_event& r) {
   return flow;
 }
 
-void Decoder::start_from(const casa_denial_key& key, const casa_denial& value) { denials_[bytes_of(key)].total = value.total; }
+void Decoder::start_from(const casa_denial_key& key, const casa_denial& value) {
+  denials_[bytes_of(key)].total = value.total;
+}
 
 std::optional<Flow> Decoder::pending(const casa_denial_key& key, const casa_denial& value) {
   auto it = denials_.find(bytes_of(key));

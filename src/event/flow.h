@@ -49,16 +49,16 @@ struct Flow {
   std::uint8_t protocol = 0;  // IP protocol number
   Party source;               // who opened the conversation
   Party destination;
-  std::shared_ptr<const std::string> policy;  // "team-a/agent" whose rule decided; null when none did
-  std::uint64_t bytes_sent = 0, bytes_received = 0;      // source to destination, and back
+  std::shared_ptr<const std::string> policy;         // "team-a/agent" whose rule decided; null when none did
+  std::uint64_t bytes_sent = 0, bytes_received = 0;  // source to destination, and back
   std::uint64_t packets_sent = 0, packets_received = 0;
   std::uint32_t count = 1;  // attempts (DENIED)
   std::uint32_t netns = 0;
 };
 
-const char* to_string(casa_verdict verdict);      // ALLOWED, DENIED, AUDIT
-const char* to_string(casa_reason reason);        // the word of casa/abi/types.h
-const char* to_string(casa_direction direction);  // egress, ingress
+const char* to_string(casa_verdict verdict);       // ALLOWED, DENIED, AUDIT
+const char* to_string(casa_reason reason);         // the word of casa/abi/types.h
+const char* to_string(casa_direction direction);   // egress, ingress
 std::string protocol_name(std::uint8_t protocol);  // tcp, udp, icmp, icmpv6, sctp, raw, or the number
 
 }  // namespace casa::event

@@ -54,7 +54,9 @@ Status Allocator::load(const std::string& path) {
   if (!in) return {};
   std::string line;
   if (!std::getline(in, line)) return {};
-  if (line != kHeader) return fail(ErrorCode::kInvalidArgument, "{} is no identity file of this version (first line is not '{}')", path, kHeader);
+  if (line != kHeader)
+    return fail(ErrorCode::kInvalidArgument, "{} is no identity file of this version (first line is not '{}')", path,
+                kHeader);
   std::size_t number_of_line = 1;
   while (std::getline(in, line)) {
     ++number_of_line;
@@ -62,11 +64,14 @@ Status Allocator::load(const std::string& path) {
     std::uint32_t number = 0;
     auto [end, ec] = std::from_chars(line.data(), line.data() + std::min(tab, line.size()), number);
     if (tab == std::string::npos || ec != std::errc{} || end != line.data() + tab || line.size() < tab + 2)
-      return fail(ErrorCode::kInvalidArgument, "{}:{} cannot be read; remove the file only together with `casad detach`", path, number_of_line);
+      return fail(ErrorCode::kInvalidArgument,
+                  "{}:{} cannot be read; remove the file only together with `casad detach`", path, number_of_line);
     std::string key = line.substr(tab + 1);
     bool policy = key[0] == '0' + static_cast<int>(NameKind::kPolicy);
     if (!(policy ? policies_ : identities_).emplace(number, key).second)
-      return fail(ErrorCode::kInvalidArgument, "{}:{} gives number {} twice; remove the file only together with `casad detach`", path, number_of_line, number);
+      return fail(ErrorCode::kInvalidArgument,
+                  "{}:{} gives number {} twice; remove the file only together with `casad detach`", path,
+                  number_of_line, number);
     numbers_[key] = number;
   }
   return {};

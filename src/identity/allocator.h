@@ -26,8 +26,8 @@ class Allocator {
   [[nodiscard]] std::size_t size() const { return numbers_.size(); }
 
  private:
-  std::unordered_map<std::string, std::uint32_t> numbers_;      // "kind\tns\tname"
-  std::unordered_map<std::uint32_t, std::string> identities_;   // in use
+  std::unordered_map<std::string, std::uint32_t> numbers_;     // "kind\tns\tname"
+  std::unordered_map<std::uint32_t, std::string> identities_;  // in use
   std::unordered_map<std::uint32_t, std::string> policies_;
   bool dirty_ = false;
 };

@@ -33,8 +33,9 @@ std::optional<CgroupInstance> stat_cgroup(int dir, const char* name, std::string
   struct stat st{};
   if (::fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(st.st_mode)) return std::nullopt;
   // A cgroup2 directory's inode number is the cgroup's id on 64-bit kernels.
-  auto since = std::chrono::system_clock::from_time_t(st.st_ctim.tv_sec) +
-               std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::nanoseconds(st.st_ctim.tv_nsec));
+  auto since =
+      std::chrono::system_clock::from_time_t(st.st_ctim.tv_sec) +
+      std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::nanoseconds(st.st_ctim.tv_nsec));
   return CgroupInstance{std::move(path), st.st_ino, since};
 }
 
@@ -65,8 +66,9 @@ Result<CgroupMount> find_cgroup_mount(const std::string& wanted_root) {
     }
   }
   if (best.mount_point.empty())
-    return wanted.empty() ? fail(ErrorCode::kUnsupported, "no cgroup2 file system is mounted (see /proc/self/mountinfo)")
-                          : fail(ErrorCode::kInvalidArgument, "{} is in no cgroup2 file system", wanted);
+    return wanted.empty()
+               ? fail(ErrorCode::kUnsupported, "no cgroup2 file system is mounted (see /proc/self/mountinfo)")
+               : fail(ErrorCode::kInvalidArgument, "{} is in no cgroup2 file system", wanted);
   best.root = wanted.empty() ? best.mount_point : wanted;
   if (mounted_root != "/") best.kernel_root = mounted_root;
   best.kernel_root += best.root.substr(best.mount_point.size());
@@ -95,7 +97,8 @@ std::vector<CgroupInstance> find_template_instances(const CgroupMount& mount, co
   while (const dirent* entry = ::readdir(dir.get())) {
     std::string name = entry->d_name;
     if (!name.starts_with(stem) || !name.ends_with(".service")) continue;
-    if (auto instance = stat_cgroup(::dirfd(dir.get()), name.c_str(), parent.empty() ? name : parent + "/" + name)) found.push_back(std::move(*instance));
+    if (auto instance = stat_cgroup(::dirfd(dir.get()), name.c_str(), parent.empty() ? name : parent + "/" + name))
+      found.push_back(std::move(*instance));
   }
   std::ranges::sort(found, {}, &CgroupInstance::path);
   return found;

@@ -41,7 +41,8 @@ Owner owner_of(const Pod& pod) {
     if (owner.kind == "ReplicaSet") {
       std::string name = owner.name;
       auto hash = pod.meta.labels.find("pod-template-hash");
-      if (hash != pod.meta.labels.end() && name.ends_with("-" + hash->second)) name.resize(name.size() - hash->second.size() - 1);
+      if (hash != pod.meta.labels.end() && name.ends_with("-" + hash->second))
+        name.resize(name.size() - hash->second.size() - 1);
       return {{pod.meta.ns, name}, "Deployment"};
     }
     return {{pod.meta.ns, owner.name}, owner.kind};
@@ -51,7 +52,8 @@ Owner owner_of(const Pod& pod) {
 
 class Builder {
  public:
-  Builder(const ObjectSet& objects, const NodeFacts& node, Allocator& allocator) : objects_(objects), node_(node), allocator_(allocator) {}
+  Builder(const ObjectSet& objects, const NodeFacts& node, Allocator& allocator)
+      : objects_(objects), node_(node), allocator_(allocator) {}
 
   Snapshot build() {
     find_namespaces();
@@ -131,8 +133,8 @@ class Builder {
   void declare(Workload& w, const Pod& pod) {
     auto [it, fresh] = declared_by_.try_emplace(pod.cgroup, w.name);
     if (!fresh && it->second != w.name) {
-      out_.problems.push_back(fmt::format("cgroup {} is declared for {}/{} and for {}/{}: the first keeps it", pod.cgroup, it->second.ns,
-                                          it->second.name, w.name.ns, w.name.name));
+      out_.problems.push_back(fmt::format("cgroup {} is declared for {}/{} and for {}/{}: the first keeps it",
+                                          pod.cgroup, it->second.ns, it->second.name, w.name.ns, w.name.name));
       return;
     }
     if (fresh) w.declared.push_back({pod.cgroup, false});
@@ -142,7 +144,9 @@ class Builder {
     if (ip.is_loopback()) return;
     auto [it, fresh] = out_.addresses.try_emplace(ip, identity);
     if (fresh || it->second == identity) return;
-    out_.problems.push_back(fmt::format("address {} of {} belongs to somebody else too: it is unknown until one of them gives it up", to_string(ip), whose));
+    out_.problems.push_back(
+        fmt::format("address {} of {} belongs to somebody else too: it is unknown until one of them gives it up",
+                    to_string(ip), whose));
     it->second = CASA_ID_UNKNOWN;
   }
 
@@ -170,7 +174,9 @@ class Builder {
 
   void add_backend(ServiceInfo::Port& port, Backend backend) {
     if (backend.port == 0) return;
-    auto same = [&](const Backend& b) { return b.identity == backend.identity && b.port == backend.port && b.address == backend.address; };
+    auto same = [&](const Backend& b) {
+      return b.identity == backend.identity && b.port == backend.port && b.address == backend.address;
+    };
     if (std::ranges::none_of(port.backends, same)) port.backends.push_back(std::move(backend));
   }
 
@@ -190,7 +196,8 @@ class Builder {
 
   Backend backend_of(const IpAddress& ip) {
     if (ip.is_loopback()) return {CASA_ID_HOST, {}, ip, 0};
-    if (auto pod = pod_ips_.find(ip); pod != pod_ips_.end()) return {out_.workloads.at(pod->second).identity, pod->second, {}, 0};
+    if (auto pod = pod_ips_.find(ip); pod != pod_ips_.end())
+      return {out_.workloads.at(pod->second).identity, pod->second, {}, 0};
     auto known = out_.addresses.find(ip);
     if (known != out_.addresses.end()) return {known->second, {}, ip, 0};
     std::uint32_t identity = allocator_.number_of(NameKind::kPrefix, "", to_string(ip));
@@ -238,7 +245,8 @@ class Builder {
         return;
       }
       info.cluster_ips = service.cluster_ips;
-      for (const auto& ip : service.cluster_ips) add_address(ip, info.identity, fmt::format("service {}/{}", name.ns, name.name));
+      for (const auto& ip : service.cluster_ips)
+        add_address(ip, info.identity, fmt::format("service {}/{}", name.ns, name.name));
       info.ports.resize(service.ports.size());
       for (std::size_t i = 0; i < service.ports.size(); ++i) {
         info.ports[i].port = service.ports[i].port;
@@ -270,9 +278,11 @@ class Builder {
       info.problem = "has no endpoints: no Pod matches its selector and no EndpointSlice lists addresses";
       return;
     }
-    const Service& service = std::get<Service>(objects_.objects.at({policy::Kind::kService, info.name.ns, info.name.name}));
+    const Service& service =
+        std::get<Service>(objects_.objects.at({policy::Kind::kService, info.name.ns, info.name.name}));
     for (std::size_t i = 0; i < info.ports.size(); ++i)
-      add_backend(info.ports[i], {it->second.identity, it->second.name, {}, target_port(service.ports[i], it->second.ports)});
+      add_backend(info.ports[i],
+                  {it->second.identity, it->second.name, {}, target_port(service.ports[i], it->second.ports)});
   }
 
   void add_implicit(const NamespacedName& name) {
@@ -294,7 +304,8 @@ class Builder {
       }
       for (const auto& place : w.declared) {
         if (place.is_template) {
-          for (auto& instance : find_template_instances(node_.mount, place.path)) w.instances.push_back(std::move(instance));
+          for (auto& instance : find_template_instances(node_.mount, place.path))
+            w.instances.push_back(std::move(instance));
         } else if (auto instance = find_cgroup(node_.mount, place.path)) {
           w.instances.push_back(std::move(*instance));
         }
@@ -317,6 +328,8 @@ class Builder {
 
 }  // namespace
 
-Snapshot build_snapshot(const ObjectSet& objects, const NodeFacts& node, Allocator& allocator) { return Builder(objects, node, allocator).build(); }
+Snapshot build_snapshot(const ObjectSet& objects, const NodeFacts& node, Allocator& allocator) {
+  return Builder(objects, node, allocator).build();
+}
 
 }  // namespace casa::identity

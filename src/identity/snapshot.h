@@ -36,7 +36,7 @@ struct DeclaredCgroup {
 struct Workload {
   std::uint32_t identity = 0;
   NamespacedName name;
-  std::string kind;  // Deployment, StatefulSet, Pod, Unit
+  std::string kind;      // Deployment, StatefulSet, Pod, Unit
   bool managed = false;  // in a MAS namespace and not exempt: held to its policies
   bool exempt = false;   // casa.io/enforcement: disabled
   std::vector<DeclaredCgroup> declared;

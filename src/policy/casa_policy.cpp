@@ -114,7 +114,8 @@ std::optional<IpPrefix> read_cidr(Report& report, const Path& path, const Node* 
   }
   static const IpPrefix kAllV4 = *parse_prefix("0.0.0.0/0");
   if (prefix->length == 0) {
-    report.warning(node->at, "{}: {} allows every IPv6 address; write smaller networks if that is not meant", path, *text);
+    report.warning(node->at, "{}: {} allows every IPv6 address; write smaller networks if that is not meant", path,
+                   *text);
   } else if (*prefix == kAllV4) {
     report.warning(node->at, "{}: {} allows every IPv4 address; write smaller networks if that is not meant", path,
                    *text);

@@ -236,10 +236,8 @@ void DirectorySource::Impl::wait_for_quiet() {
 
 void DirectorySource::Impl::wait_for_period() {
   if (stopped_) return;
-  if (state_ == State::kThere)
-    periodic_.expires_at(next_safety_);
-  else
-    periodic_.expires_after(options_.away);
+  if (state_ == State::kThere) periodic_.expires_at(next_safety_);
+  else periodic_.expires_after(options_.away);
   periodic_.async_wait([self = shared_from_this()](boost::system::error_code ec) {
     if (ec || self->stopped_ || self->periodic_.expiry() > Clock::now()) return;
     self->burst_.everything = true;
@@ -407,14 +405,8 @@ void DirectorySource::Impl::report_health() {
 DirectorySource::DirectorySource(boost::asio::io_context& io, std::string path, Handler& handler,
                                  DirectoryOptions options)
     : impl_(std::make_shared<Impl>(io, path, handler, options)) {}
-DirectorySource::~DirectorySource() {
-  impl_->stop();
-}
-Status DirectorySource::start() {
-  return impl_->start();
-}
-void DirectorySource::stop() {
-  impl_->stop();
-}
+DirectorySource::~DirectorySource() { impl_->stop(); }
+Status DirectorySource::start() { return impl_->start(); }
+void DirectorySource::stop() { impl_->stop(); }
 
 }  // namespace casa::source

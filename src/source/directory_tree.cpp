@@ -44,9 +44,7 @@ bool followed_at(int at, const char* name) {
   return fstatat(at, name, &st, 0) == 0 && S_ISDIR(st.st_mode);
 }
 
-bool is_absence(int err) {
-  return err == ENOENT || err == ENOTDIR || err == ELOOP;
-}
+bool is_absence(int err) { return err == ENOENT || err == ENOTDIR || err == ELOOP; }
 
 }  // namespace
 

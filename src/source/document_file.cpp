@@ -12,9 +12,7 @@ namespace {
 
 constexpr int kAttempts = 5;
 
-std::int64_t nanoseconds(const struct timespec& t) {
-  return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
-}
+std::int64_t nanoseconds(const struct timespec& t) { return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec; }
 
 const char* kind_of(mode_t mode) {
   if (S_ISFIFO(mode)) return "a FIFO";
@@ -62,9 +60,7 @@ bool is_document_name(std::string_view name) {
   return name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with(".json");
 }
 
-Format format_of(std::string_view name) {
-  return name.ends_with(".json") ? Format::kJson : Format::kYaml;
-}
+Format format_of(std::string_view name) { return name.ends_with(".json") ? Format::kJson : Format::kYaml; }
 
 Stamp stamp_of(const struct stat& st) {
   return {st.st_dev, st.st_ino, static_cast<std::uint64_t>(st.st_size), nanoseconds(st.st_mtim),

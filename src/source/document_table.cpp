@@ -10,9 +10,7 @@ namespace {
 // More than the coarsest tick that file systems stamp with.
 constexpr std::int64_t kRacyWindow_ns = 50'000'000;
 
-std::int64_t now_ns() {
-  return std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count();
-}
+std::int64_t now_ns() { return std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
 

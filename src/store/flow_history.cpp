@@ -158,10 +158,8 @@ const FlowRow& FlowHistory::add(const Flow& flow) {
     return row;
   }
   if (row.flow.verdict == flow.verdict) {
-    if (flow.news == News::kStart)
-      restart(row.flow, flow);
-    else
-      update_counters(row.flow, flow);
+    if (flow.news == News::kStart) restart(row.flow, flow);
+    else update_counters(row.flow, flow);
     return row;
   }
   close_row(row, flow.last_seen);
@@ -234,14 +232,8 @@ FlowHistory::Page FlowHistory::query(const FlowFilter& filter, std::size_t limit
   return page;
 }
 
-std::size_t FlowHistory::size() const {
-  return rows_.size();
-}
-std::uint64_t FlowHistory::total_added() const {
-  return last_id_;
-}
-std::uint64_t FlowHistory::forgotten() const {
-  return last_id_ - rows_.size();
-}
+std::size_t FlowHistory::size() const { return rows_.size(); }
+std::uint64_t FlowHistory::total_added() const { return last_id_; }
+std::uint64_t FlowHistory::forgotten() const { return last_id_ - rows_.size(); }
 
 }  // namespace casa::store

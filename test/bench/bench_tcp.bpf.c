@@ -5,4 +5,4 @@
 #include "enforce.bpf.c"
 
 SEC("cgroup_skb/egress")
-int casa_empty(struct __sk_buff *skb) { return 1; }
+int casa_empty(struct __sk_buff* skb) { return 1; }

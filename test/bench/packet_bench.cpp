@@ -78,7 +78,9 @@ class OwnCgroup {
   [[nodiscard]] std::uint64_t id() const { return id_; }
 
  private:
-  static bool enter(const std::string& path) { return static_cast<bool>(std::ofstream(path + "/cgroup.procs") << ::getpid() << std::flush); }
+  static bool enter(const std::string& path) {
+    return static_cast<bool>(std::ofstream(path + "/cgroup.procs") << ::getpid() << std::flush);
+  }
   std::string mount_, old_, path_;
   std::uint64_t id_ = 0;
 };
@@ -107,9 +109,12 @@ void fill(S& skeleton, std::uint64_t cgroup, bool managed, unsigned entries) {
   const unsigned char peer[] = {10, 0, 0, 2};
   std::memcpy(address.address + 12, peer, 4);
   put(maps.casa_addr, address, casa_versioned{1, kPeer, 0});
-  for (casa_u8 protocol : {casa_u8{6}, casa_u8{17}}) put(maps.casa_policy, casa_policy_key{kSubject, kPeer, 8080, protocol, CASA_EGRESS}, casa_versioned{1, CASA_POLICY_PAYLOAD(CASA_REASON_ENDPOINT_ALLOWED, 1), 0});
+  for (casa_u8 protocol : {casa_u8{6}, casa_u8{17}})
+    put(maps.casa_policy, casa_policy_key{kSubject, kPeer, 8080, protocol, CASA_EGRESS},
+        casa_versioned{1, CASA_POLICY_PAYLOAD(CASA_REASON_ENDPOINT_ALLOWED, 1), 0});
   for (unsigned i = 0; i < entries; ++i) {
-    put(maps.casa_policy, casa_policy_key{kSubject, 5000 + i, 8080, 6, CASA_EGRESS}, casa_versioned{1, CASA_POLICY_PAYLOAD(CASA_REASON_ENDPOINT_ALLOWED, 1), 0});
+    put(maps.casa_policy, casa_policy_key{kSubject, 5000 + i, 8080, 6, CASA_EGRESS},
+        casa_versioned{1, CASA_POLICY_PAYLOAD(CASA_REASON_ENDPOINT_ALLOWED, 1), 0});
     casa_addr_key other = address;
     other.address[12] = 11;
     other.address[13] = static_cast<casa_u8>(i >> 16);
@@ -138,7 +143,8 @@ Figure measure(const char* name, const bpf_program* program, std::vector<unsigne
   for (int round = 0; round < kRounds; ++round) {
     __sk_buff context{};
     context.ifindex = ifindex;
-    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = data.data(), .data_size_in = static_cast<__u32>(data.size()), .ctx_in = &context, .ctx_size_in = sizeof context, .repeat = kRepeat);
+    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = data.data(), .data_size_in = static_cast<__u32>(data.size()),
+                .ctx_in = &context, .ctx_size_in = sizeof context, .repeat = kRepeat);
     if (bpf_prog_test_run_opts(bpf_program__fd(program), &options) != 0) {
       fmt::print(stderr, "test run of {} failed: {}\n", name, std::strerror(errno));
       std::exit(1);
@@ -163,7 +169,8 @@ std::uint64_t stat_of(S& skeleton, std::uint32_t index) {
 }
 
 unsigned make_device() {
-  if (::unshare(CLONE_NEWNET) != 0 || std::system("ip link add casa0 type veth peer name casa1 && ip link set casa0 up && ip link set casa1 up") != 0) {
+  if (::unshare(CLONE_NEWNET) != 0 ||
+      std::system("ip link add casa0 type veth peer name casa1 && ip link set casa0 up && ip link set casa1 up") != 0) {
     fmt::print(stderr, "cannot make a network namespace with a veth pair (root? iproute2?)\n");
     std::exit(1);
   }
@@ -214,11 +221,23 @@ int main(int argc, char** argv) {
   }
   double floor = figures.front().median;
   casa::JsonWriter json;
-  json.begin_object().field("unit", "ns per packet, median of 15 rounds of 200000").field("emptyProgram", floor).key("rows").begin_array();
+  json.begin_object()
+      .field("unit", "ns per packet, median of 15 rounds of 200000")
+      .field("emptyProgram", floor)
+      .key("rows")
+      .begin_array();
   fmt::print("{:<40} {:>8} {:>8} {:>8} {:>8}\n", "ns per packet (BPF_PROG_TEST_RUN)", "median", "min", "max", "net");
   for (const auto& f : figures) {
-    fmt::print("{:<40} {:>8.0f} {:>8.0f} {:>8.0f} {:>8.0f}{}\n", f.name, f.median, f.min, f.max, f.median - floor, f.verdict == 1 ? "" : "  (NOT LET PASS)");
-    json.begin_object().field("name", f.name).field("median", f.median).field("min", f.min).field("max", f.max).field("net", f.median - floor).field("passed", f.verdict == 1).end_object();
+    fmt::print("{:<40} {:>8.0f} {:>8.0f} {:>8.0f} {:>8.0f}{}\n", f.name, f.median, f.min, f.max, f.median - floor,
+               f.verdict == 1 ? "" : "  (NOT LET PASS)");
+    json.begin_object()
+        .field("name", f.name)
+        .field("median", f.median)
+        .field("min", f.min)
+        .field("max", f.max)
+        .field("net", f.median - floor)
+        .field("passed", f.verdict == 1)
+        .end_object();
   }
   json.end_array().end_object();
   if (argc == 3 && std::string(argv[1]) == "--json") std::ofstream(argv[2]) << json.str() << '\n';

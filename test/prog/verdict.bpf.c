@@ -17,10 +17,9 @@ struct casa_verdict_call {
 };
 
 SEC("tc")
-int casa_ask(struct __sk_buff *skb) {
+int casa_ask(struct __sk_buff* skb) {
   struct casa_verdict_call call;
-  if (bpf_skb_load_bytes(skb, 14, &call, sizeof(call)))
-    return -1;
+  if (bpf_skb_load_bytes(skb, 14, &call, sizeof(call))) return -1;
   struct casa_question question = call.question;
   struct casa_decision decision = {};
   question.subject_flags = casa_subject_flags(question.subject, question.gen);

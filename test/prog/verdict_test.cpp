@@ -52,20 +52,26 @@ class Kernel {
   void put(const MapImage& image, std::uint32_t since, const MapImage* before) {
     for (const auto& [key, payload] : image.policy) {
       casa_policy_key k{key.subject, key.peer, key.port, key.protocol, static_cast<casa_u8>(key.direction)};
-      update(skeleton_->maps.casa_policy, k, {since, payload, before != nullptr && before->policy.contains(key) ? before->policy.at(key) : 0u});
+      update(skeleton_->maps.casa_policy, k,
+             {since, payload, before != nullptr && before->policy.contains(key) ? before->policy.at(key) : 0u});
     }
     for (const auto& [subject, flags] : image.subjects)
-      update(skeleton_->maps.casa_subject, subject, {since, flags, before != nullptr && before->subjects.contains(subject) ? before->subjects.at(subject) : 0u});
+      update(
+          skeleton_->maps.casa_subject, subject,
+          {since, flags, before != nullptr && before->subjects.contains(subject) ? before->subjects.at(subject) : 0u});
     for (const auto& [ip, identity] : image.addresses) {
       casa_addr_key k{};
       std::memcpy(k.address, ip.bytes.data(), 16);
-      update(skeleton_->maps.casa_addr, k, {since, identity, before != nullptr && before->addresses.contains(ip) ? before->addresses.at(ip) : 0u});
+      update(skeleton_->maps.casa_addr, k,
+             {since, identity, before != nullptr && before->addresses.contains(ip) ? before->addresses.at(ip) : 0u});
     }
     for (const auto& [prefix, identity] : image.prefixes) {
       casa_lpm_key k{};
       k.prefix_bits = prefix.length;
       std::memcpy(k.address, prefix.address.bytes.data(), 16);
-      update(skeleton_->maps.casa_lpm, k, {since, identity, before != nullptr && before->prefixes.contains(prefix) ? before->prefixes.at(prefix) : 0u});
+      update(
+          skeleton_->maps.casa_lpm, k,
+          {since, identity, before != nullptr && before->prefixes.contains(prefix) ? before->prefixes.at(prefix) : 0u});
     }
   }
 
@@ -81,7 +87,8 @@ class Kernel {
     std::memcpy(call.address, ip.bytes.data(), 16);
     std::array<unsigned char, 14 + sizeof(Call)> packet{};
     std::memcpy(packet.data() + 14, &call, sizeof call);
-    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(), .data_out = packet.data(), .data_size_in = packet.size(), .data_size_out = packet.size());
+    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(), .data_out = packet.data(),
+                .data_size_in = packet.size(), .data_size_out = packet.size());
     REQUIRE(bpf_prog_test_run_opts(bpf_program__fd(skeleton_->progs.casa_ask), &options) == 0);
     REQUIRE(options.retval == 1);
     std::memcpy(&call, packet.data() + 14, sizeof call);
@@ -115,12 +122,19 @@ class Dice {
   IpPrefix prefix() {
     auto length = static_cast<std::uint8_t>(104 + below(25));
     IpPrefix p{address(), length};
-    for (unsigned bit = length; bit < 128; ++bit) p.address.bytes[bit / 8] &= static_cast<std::uint8_t>(~(0x80u >> (bit % 8)));
+    for (unsigned bit = length; bit < 128; ++bit)
+      p.address.bytes[bit / 8] &= static_cast<std::uint8_t>(~(0x80u >> (bit % 8)));
     return p;
   }
   MapImage image() {
     MapImage image;
-    const std::uint32_t flags[] = {0, 1, 1, 1 | CASA_SUBJECT_AUDIT, 1 | CASA_SUBJECT_NO_POLICY, 1 | CASA_SUBJECT_INVALID, 1 | CASA_SUBJECT_UNDECLARED};
+    const std::uint32_t flags[] = {0,
+                                   1,
+                                   1,
+                                   1 | CASA_SUBJECT_AUDIT,
+                                   1 | CASA_SUBJECT_NO_POLICY,
+                                   1 | CASA_SUBJECT_INVALID,
+                                   1 | CASA_SUBJECT_UNDECLARED};
     for (std::uint32_t id = CASA_ID_FIRST; id < CASA_ID_FIRST + 6; ++id)
       if (std::uint32_t f = flags[below(7)]) image.subjects[id] = f;
     for (int i = 0; i < 60; ++i) {
@@ -141,13 +155,19 @@ class Dice {
 
 void compare(Kernel& kernel, Dice& dice, const MapImage& image, std::uint32_t gen) {
   for (int i = 0; i < 300; ++i) {
-    casa::compile::Question q{CASA_ID_FIRST + dice.below(6), dice.identity(), dice.direction(), dice.protocol(), dice.port(), dice.below(2) == 0};
+    casa::compile::Question q{CASA_ID_FIRST + dice.below(6),
+                              dice.identity(),
+                              dice.direction(),
+                              dice.protocol(),
+                              dice.port(),
+                              dice.below(2) == 0};
     IpAddress ip = dice.address();
     auto expected = casa::compile::decide(image, q);
     Call got = kernel.ask(q, gen, ip);
     CHECK(got.identity == casa::compile::identity_of(image, ip));
     if (expected.verdict == CASA_NO_VERDICT) continue;  // not under enforcement: the programs do not ask
-    INFO("subject " << q.subject << " peer " << q.peer << " direction " << q.direction << " protocol " << int{q.protocol} << " port " << q.port);
+    INFO("subject " << q.subject << " peer " << q.peer << " direction " << q.direction << " protocol "
+                    << int{q.protocol} << " port " << q.port);
     CHECK(int{got.decision.verdict} == expected.verdict);
     CHECK(int{got.decision.reason} == expected.reason);
   }

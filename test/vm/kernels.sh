@@ -7,7 +7,7 @@ BINARY=$(realpath "${1:-build/casad}")
 shift $(($# > 0 ? 1 : 0))
 SERIES=("${@:-}")
 [ -n "${SERIES[0]}" ] || SERIES=(5.10 6.1 6.12)
-TIMEOUT=${TIMEOUT:-400}
+TIMEOUT=${TIMEOUT:-900}
 # Emulation by default: it works on every machine, and nested virtualisation does not.
 ACCEL=${ACCEL:-tcg,thread=multi}
 

@@ -110,22 +110,22 @@ CASA_ASSERT_SIZE(struct casa_lpm_key, 20);
  */
 struct casa_sk {
   casa_u64 cookie;     /* of the socket that `verdict` is about; 0 = no verdict yet */
-  casa_u64 created;    /* cookie of the socket at socket(); a clone's own differs: it was accepted, direction is ingress */
+  casa_u64 created; /* cookie of the socket at socket(); a clone's own differs: it was accepted, direction is ingress */
   casa_u64 start_ns;
   casa_u64 tx_bytes, rx_bytes;
   casa_u32 tx_packets, rx_packets;
-  casa_u32 gen;        /* generation of `verdict`; 0 = none */
+  casa_u32 gen; /* generation of `verdict`; 0 = none */
   casa_u32 subject_gen; /* generation of `subject`; 0 = never looked up */
-  casa_u32 subject;    /* last subject found; CASA_ID_NONE = not managed */
+  casa_u32 subject; /* last subject found; CASA_ID_NONE = not managed */
   casa_u32 peer;
   casa_u32 rule;
-  casa_u32 pid;        /* who made the socket, or last called connect()/sendto() on it */
+  casa_u32 pid; /* who made the socket, or last called connect()/sendto() on it */
   casa_u32 peer_pid;
   casa_u32 denied_second; /* when the daemon was last asked to end this connection */
-  casa_u8 verdict;     /* enum casa_verdict */
+  casa_u8 verdict; /* enum casa_verdict */
   casa_u8 reason;
   casa_u8 direction;
-  casa_u8 flags;       /* CASA_SK_* */
+  casa_u8 flags; /* CASA_SK_* */
   casa_u16 local_port;
   casa_u16 remote_port;
   casa_u8 local[16];
@@ -134,7 +134,7 @@ struct casa_sk {
   char peer_comm[CASA_COMM_LEN];
 };
 CASA_ASSERT_SIZE(struct casa_sk, 152);
-#define CASA_SK_STARTED 1   /* FLOW_START was sent for the present cookie */
+#define CASA_SK_STARTED 1 /* FLOW_START was sent for the present cookie */
 #define CASA_SK_SAME_HOST 2 /* the peer was found by its socket, no address was asked */
 
 /*
@@ -155,7 +155,7 @@ CASA_ASSERT_SIZE(struct casa_udp_key, 32);
  */
 struct casa_denial {
   casa_u32 second; /* CLOCK_MONOTONIC seconds of the last event of this key */
-  casa_u32 total;  /* attempts since the entry was made; the daemon tells news by the difference */
+  casa_u32 total; /* attempts since the entry was made; the daemon tells news by the difference */
 };
 CASA_ASSERT_SIZE(struct casa_denial, 8);
 

@@ -1,3 +1,4 @@
+// The daemon's memory of documents (last good state, duplicates) and its config file.
 #include <catch2/catch_test_macros.hpp>
 #include <cstdlib>
 #include <filesystem>
@@ -18,7 +19,8 @@ struct Folder {
 };
 
 casa::source::Document policy(const std::string& origin, const std::string& name, bool whole = true) {
-  std::string text = "apiVersion: casa.io/v1alpha1\nkind: CASAPolicy\nmetadata: {name: " + name + ", namespace: a}\nspec:\n  targetRef: {kind: Pod, name: " + name + "}\n";
+  std::string text = "apiVersion: casa.io/v1alpha1\nkind: CASAPolicy\nmetadata: {name: " + name +
+                     ", namespace: a}\nspec:\n  targetRef: {kind: Pod, name: " + name + "}\n";
   if (!whole) text += "  allowedEndpoints: [{name: x, names";
   return {origin, "/p/" + origin, casa::source::Format::kYaml, text};
 }
@@ -71,7 +73,9 @@ TEST_CASE("config: every key, and errors with place and suggestion") {
   casa::app::Config config;
   CHECK(casa::app::read_config(path, false, config));
   CHECK_FALSE(casa::app::read_config(path, true, config));
-  std::ofstream(path) << "policyDir: /p\napiSocket: /s\ncgroupRoot: /c\nbpffs: /b\nstateDir: /d\nlogLevel: debug\nenforcement: audit\nlimits: {cgroups: 7, workloads: 8, policyEntries: 9, addresses: 10, prefixes: 11}\n";
+  std::ofstream(path)
+      << "policyDir: /p\napiSocket: /s\ncgroupRoot: /c\nbpffs: /b\nstateDir: /d\nlogLevel: debug\nenforcement: "
+         "audit\nlimits: {cgroups: 7, workloads: 8, policyEntries: 9, addresses: 10, prefixes: 11}\n";
   REQUIRE(casa::app::read_config(path, true, config));
   CHECK(config.policy_dir == "/p");
   CHECK(config.audit);

@@ -1,3 +1,4 @@
+// From policies to verdicts: each test writes a small world in YAML, compiles it and asks decide().
 #include "compile/world.h"
 
 using casa::test::World;
@@ -163,7 +164,8 @@ spec:
   CHECK(w.ask(agent, CASA_ID_HOST, CASA_EGRESS, 8001).verdict == CASA_DENIED);
   auto backend = casa::compile::identity_of(image, *casa::parse_ip("192.0.2.4"));
   CHECK(w.ask(agent, backend, CASA_EGRESS, 8000, 6, false).verdict == CASA_ALLOWED);
-  CHECK(w.report("agent").message.find("endpoint tools/mcp:81 names a port that the Service does not have") != std::string::npos);
+  CHECK(w.report("agent").message.find("endpoint tools/mcp:81 names a port that the Service does not have") !=
+        std::string::npos);
   // `tools` is no MAS namespace: its workload is known, not held to anything.
   CHECK_FALSE(image.subjects.contains(mcp));
 }

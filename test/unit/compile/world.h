@@ -21,7 +21,9 @@ class World {
     auto parsed = policy::parse_text("world.yaml", yaml, policy::Syntax::kYaml);
     for (const auto& d : parsed.diagnostics) INFO(to_string(d));
     for (auto& object : parsed.objects) objects_.objects.emplace(key_of(object), object);
-    for (auto& invalid : parsed.invalid) objects_.invalid.push_back({{invalid.key.ns, invalid.key.name}, invalid.target_name, invalid.message, "world.yaml"});
+    for (auto& invalid : parsed.invalid)
+      objects_.invalid.push_back(
+          {{invalid.key.ns, invalid.key.name}, invalid.target_name, invalid.message, "world.yaml"});
   }
   ~World() { std::filesystem::remove_all(node_.mount.root); }
   World(const World&) = delete;
@@ -35,8 +37,11 @@ class World {
     snapshot = identity::build_snapshot(objects_, node_, allocator);
     compiled = compile::compile(objects_, snapshot, allocator, audit_);
   }
-  std::uint32_t id(const std::string& ns, const std::string& name) const { return snapshot.workloads.at({ns, name}).identity; }
-  compile::Decision ask(std::uint32_t subject, std::uint32_t peer, casa_direction direction, std::uint16_t port, std::uint8_t protocol = 6, bool same_host = true) const {
+  std::uint32_t id(const std::string& ns, const std::string& name) const {
+    return snapshot.workloads.at({ns, name}).identity;
+  }
+  compile::Decision ask(std::uint32_t subject, std::uint32_t peer, casa_direction direction, std::uint16_t port,
+                        std::uint8_t protocol = 6, bool same_host = true) const {
     return compile::decide(compiled.image, {subject, peer, direction, protocol, port, same_host});
   }
   const compile::PolicyReport& report(const std::string& name) const {

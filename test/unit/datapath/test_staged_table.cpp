@@ -17,7 +17,8 @@ using Image = Table::Image;
 std::uint32_t same(const std::uint32_t& x) { return x; }
 
 struct Fixture {
-  explicit Fixture(std::uint32_t entries = 64) : fd(bpf_map_create(BPF_MAP_TYPE_HASH, "casa_test", 4, sizeof(casa_versioned), entries, nullptr)) {
+  explicit Fixture(std::uint32_t entries = 64)
+      : fd(bpf_map_create(BPF_MAP_TYPE_HASH, "casa_test", 4, sizeof(casa_versioned), entries, nullptr)) {
     if (::geteuid() != 0) SKIP("needs root: it makes a BPF map");
     REQUIRE(fd);
     table = fresh();
@@ -88,7 +89,9 @@ TEST_CASE("a full map reverts to exactly what was") {
 TEST_CASE("a longer prefix that comes or goes leaves the shorter one in force meanwhile") {
   Fixture f;
   // Keys stand for prefixes: 100 contains 101.
-  auto shorter = [](const Image& image, const std::uint32_t& key) { return key == 101 && image.contains(100) ? image.at(100) : 0u; };
+  auto shorter = [](const Image& image, const std::uint32_t& key) {
+    return key == 101 && image.contains(100) ? image.at(100) : 0u;
+  };
   Table table({f.fd.get(), "casa_test"}, same, same, shorter);
   const Image with{{100, 7}, {101, 8}}, without{{100, 7}};
   REQUIRE(table.stage(without, 1));

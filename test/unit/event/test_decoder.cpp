@@ -1,3 +1,4 @@
+// Kernel records to flows: directions, totals of denials, records that make no sense.
 #include <catch2/catch_test_macros.hpp>
 #include <cstring>
 #include <ctime>

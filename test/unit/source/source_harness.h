@@ -44,9 +44,7 @@ class TempDir {
 };
 
 // Keeps the file's inode, as a shell's `>` does.
-inline void write_file(const fs::path& path, const std::string& text) {
-  std::ofstream(path, std::ios::trunc) << text;
-}
+inline void write_file(const fs::path& path, const std::string& text) { std::ofstream(path, std::ios::trunc) << text; }
 
 inline void replace_file(const fs::path& path, const std::string& text) {
   fs::path temporary = path.string() + ".tmp";

@@ -85,9 +85,7 @@ TEST_CASE("the ways in which editors save never look like a removal") {
     close(fd);
     fs::remove(f.policies / "a.yaml~");
   }
-  SECTION("write a temporary file and rename it") {
-    replace_file(f.policies / "a.yaml", "new");
-  }
+  SECTION("write a temporary file and rename it") { replace_file(f.policies / "a.yaml", "new"); }
   SECTION("truncate and write, slowly") {
     int fd = open((f.policies / "a.yaml").c_str(), O_WRONLY | O_TRUNC);
     f.run_for(100ms);
@@ -187,12 +185,8 @@ TEST_CASE("a directory that goes takes its documents with it") {
   write_file(f.policies / "m/2.yaml", "2");
   write_file(f.policies / "stays.yaml", "3");
   f.start_quietly();
-  SECTION("deleted") {
-    fs::remove_all(f.policies / "m");
-  }
-  SECTION("moved out") {
-    fs::rename(f.policies / "m", f.temp / "out");
-  }
+  SECTION("deleted") { fs::remove_all(f.policies / "m"); }
+  SECTION("moved out") { fs::rename(f.policies / "m", f.temp / "out"); }
   SECTION("replaced by a file") {
     fs::remove_all(f.policies / "m");
     write_file(f.policies / "m", "a file");
@@ -252,10 +246,8 @@ TEST_CASE("a burst is announced once, in order") {
   f.start_quietly();
   Log wanted;
   for (int i = 99; i >= 0; --i) {
-    if (i % 2 == 0 && i < 50)
-      fs::remove(f.policies / fmt::format("{:02}.yaml", i));
-    else
-      write_file(f.policies / fmt::format("{:02}.yaml", i), "new");
+    if (i % 2 == 0 && i < 50) fs::remove(f.policies / fmt::format("{:02}.yaml", i));
+    else write_file(f.policies / fmt::format("{:02}.yaml", i), "new");
   }
   for (int i = 0; i < 100; ++i) wanted.push_back(fmt::format("{}{:02}.yaml", i % 2 == 0 && i < 50 ? "-" : "+", i));
   wanted.emplace_back("synced");

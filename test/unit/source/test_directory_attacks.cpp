@@ -133,10 +133,8 @@ TEST_CASE("a file that is replaced 500 times ends in its last content") {
   std::thread writer([&] {
     for (int i = 1; i <= 500; ++i) {
       std::string text = fmt::format("{{{:0{}}", i, 1 + i * 7 % 5000);
-      if (in_place)
-        write_file(f.policies / "a.yaml", text);
-      else
-        replace_file(f.policies / "a.yaml", text);
+      if (in_place) write_file(f.policies / "a.yaml", text);
+      else replace_file(f.policies / "a.yaml", text);
     }
     write_file(f.policies / "done.yaml", "");
   });

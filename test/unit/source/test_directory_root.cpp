@@ -36,12 +36,8 @@ TEST_CASE("a directory that goes removes nothing; when it is back, what is not t
   Fixture f;
   fill(f.policies);
   f.start_quietly();
-  SECTION("deleted") {
-    fs::remove_all(f.policies);
-  }
-  SECTION("renamed") {
-    fs::rename(f.policies, f.temp / "other");
-  }
+  SECTION("deleted") { fs::remove_all(f.policies); }
+  SECTION("renamed") { fs::rename(f.policies, f.temp / "other"); }
   REQUIRE(f.until([&] { return f.recorder.health.find(kGone) != std::string::npos; }));
   f.run_for(200ms);
   CHECK(f.recorder.log == Log{"ill"});
