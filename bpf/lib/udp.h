@@ -41,8 +41,8 @@ static __noinline int casa_udp_slow(struct __sk_buff *skb, struct casa_sk *state
   struct casa_udp_key key;
   casa_make_udp_key(&key, bpf_get_socket_cookie(skb), p.remote, p.remote_port);
   struct casa_sk *known = p.error ? 0 : bpf_map_lookup_elem(&casa_udp, &key);
-  /* What goes to this host is judged by who has the port now, not by who had it. */
-  if (known && known->gen == config->gen && !(hook == CASA_EGRESS && (known->flags & CASA_SK_SAME_HOST))) {
+  /* On this host it is judged by who has the port now, not by who had it. */
+  if (known && known->gen == config->gen && !(known->flags & CASA_SK_SAME_HOST)) {
     casa_account(known, hook, skb->len);
     return 1;
   }

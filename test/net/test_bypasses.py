@@ -7,12 +7,11 @@ import time
 
 import pytest
 
-from cast import LOOP, NODE, PARTNER, SmallCast, TCP_PORT, UDP_PORT
+from cast import LOOP, NODE, PARTNER, SmallCast, UDP_PORT
 from checks import NOT_THROUGH, V4, V6
 from harness.objects import policy
 from harness.puppet import PuppetSocket
 from harness.world import until
-import lab
 
 HOME = LOOP[V4]
 TCP_FASTOPEN, TCP_FASTOPEN_CONNECT = 23, 30
@@ -90,7 +89,8 @@ def test_connected_socket_recycled_as_a_listener(cast, stranger):
     must(s.call("settimeout", WAIT))
     check_nobody_in(s)
     assert call.error in NOT_THROUGH, call
-    cast.world.wait_flow(verdict="DENIED", reason="source_not_allowed", direction="ingress", dst_workload="agent", dst_port=port)
+    cast.world.wait_flow(verdict="DENIED", reason="source_not_allowed", direction="ingress", dst_workload="agent",
+                         dst_port=port)
     # Its own workload still may.
     must(caller(cast.agent).call("connect", [HOME, port]))
     must(s.call("accept"))
@@ -178,7 +178,8 @@ def test_a_prefix_of_one_family_admits_no_other(new_world, prefixes):
             cast.world.allowed(lambda k=kind: far.attempt(k, (NODE[right], ports[p])), src_pid=None, src_comm=None,
                                protocol=kind, direction="ingress", dst_port=ports[p], dst_address=NODE[right])
             cast.world.denied(lambda k=kind: far.attempt(k, (NODE[wrong], ports[p]), timeout=WAIT),
-                              {"source_not_allowed", "port_not_allowed"}, NOT_THROUGH, src_pid=None, src_comm=None, protocol=kind, dst_port=ports[p])
+                              {"source_not_allowed", "port_not_allowed"}, NOT_THROUGH, src_pid=None,
+                              src_comm=None, protocol=kind, dst_port=ports[p])
 
 
 def test_a_policy_file_truncated_to_nothing_keeps_what_it_said(cast):
