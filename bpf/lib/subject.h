@@ -17,8 +17,12 @@ static __always_inline int casa_subject_step(casa_u64 id, casa_u32 gen, casa_u32
   return !(payload & CASA_CGROUP_SLICE);
 }
 
+/*
+ * `pad` is always zero, which the verifier does not know: a constant here would make every round of the loop a state of its
+ * own for verifiers before 6.12.
+ */
 #define CASA_WALK(ancestor_id)                                                                                         \
-  casa_u32 found = CASA_ID_NONE;                                                                                       \
+  casa_u32 found = (casa_u32)config->pad;                                                                            \
   for (casa_u32 i = 0; i < CASA_MAX_CGROUP_LEVEL; i++) {                                                               \
     casa_u32 level = config->level_min + i;                                                                            \
     if (level > config->level_max)                                                                                     \
