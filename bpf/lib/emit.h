@@ -38,6 +38,29 @@ static __always_inline struct casa_event *casa_reserve_event(void) {
   return e;
 }
 
+/* Who, to whom and with which verdict: what every record about a conversation says. The rest is zero. */
+static __always_inline void casa_fill_event(struct casa_event *e, const struct casa_sk *s, casa_u8 kind,
+                                            casa_u8 protocol) {
+  __builtin_memset(e, 0, sizeof(*e));
+  e->kind = kind;
+  e->protocol = protocol;
+  e->cookie = s->cookie;
+  e->subject = s->subject;
+  e->peer = s->peer;
+  e->gen = s->gen;
+  e->pid = s->pid;
+  e->peer_pid = s->peer_pid;
+  __builtin_memcpy(e->local, s->local, 16);
+  __builtin_memcpy(e->remote, s->remote, 16);
+  e->local_port = s->local_port;
+  e->remote_port = s->remote_port;
+  e->verdict = s->verdict;
+  e->reason = s->reason;
+  e->direction = s->direction;
+  __builtin_memcpy(e->comm, s->comm, CASA_COMM_LEN);
+  __builtin_memcpy(e->peer_comm, s->peer_comm, CASA_COMM_LEN);
+}
+
 /* News of the conversation that `s` describes. `protocol` is not in struct casa_sk, a map is per protocol. */
 static __noinline int casa_emit_flow(const struct casa_sk *s, casa_u8 kind, casa_u8 protocol) {
   if (!s)
@@ -45,32 +68,15 @@ static __noinline int casa_emit_flow(const struct casa_sk *s, casa_u8 kind, casa
   struct casa_event *e = casa_reserve_event();
   if (!e)
     return 0;
-  __builtin_memset(e, 0, sizeof(*e));
+  casa_fill_event(e, s, kind, protocol);
   e->time_ns = kind == CASA_EVENT_FLOW_START ? s->start_ns : bpf_ktime_get_ns();
-  e->cookie = s->cookie;
   e->start_ns = s->start_ns;
   e->tx_bytes = s->tx_bytes;
   e->rx_bytes = s->rx_bytes;
   e->tx_packets = s->tx_packets;
   e->rx_packets = s->rx_packets;
-  e->subject = s->subject;
-  e->peer = s->peer;
   e->rule = s->rule;
-  e->gen = s->gen;
-  e->pid = s->pid;
-  e->peer_pid = s->peer_pid;
   e->count = 1;
-  __builtin_memcpy(e->local, s->local, 16);
-  __builtin_memcpy(e->remote, s->remote, 16);
-  e->local_port = s->local_port;
-  e->remote_port = s->remote_port;
-  e->kind = kind;
-  e->verdict = s->verdict;
-  e->reason = s->reason;
-  e->direction = s->direction;
-  e->protocol = protocol;
-  __builtin_memcpy(e->comm, s->comm, CASA_COMM_LEN);
-  __builtin_memcpy(e->peer_comm, s->peer_comm, CASA_COMM_LEN);
   bpf_ringbuf_submit(e, casa_wake_flags());
   return 0;
 }
@@ -115,28 +121,11 @@ static __noinline int casa_emit_denial(struct casa_sk *s, casa_u8 protocol, casa
   struct casa_event *e = casa_reserve_event();
   if (!e)
     return 0;
-  __builtin_memset(e, 0, sizeof(*e));
+  casa_fill_event(e, s, CASA_EVENT_DENIED, protocol);
   e->time_ns = now;
   e->start_ns = now;
-  e->cookie = s->cookie;
-  e->subject = s->subject;
-  e->peer = s->peer;
-  e->gen = s->gen;
-  e->pid = s->pid;
-  e->peer_pid = s->peer_pid;
   e->count = count;
-  __builtin_memcpy(e->local, s->local, 16);
-  __builtin_memcpy(e->remote, s->remote, 16);
-  e->local_port = s->local_port;
-  e->remote_port = s->remote_port;
-  e->kind = CASA_EVENT_DENIED;
-  e->verdict = s->verdict;
-  e->reason = s->reason;
-  e->direction = s->direction;
-  e->protocol = protocol;
   e->flags = flags;
-  __builtin_memcpy(e->comm, s->comm, CASA_COMM_LEN);
-  __builtin_memcpy(e->peer_comm, s->peer_comm, CASA_COMM_LEN);
   bpf_ringbuf_submit(e, casa_wake_flags());
   return 0;
 }
