@@ -1,7 +1,7 @@
 """A private place to play in: cgroups, network namespaces, and a casad that knows nothing else.
 
-The demo and the integration tests share this file. It assumes root, a cgroup2 mount and a bpffs; everything it makes, it
-can remove, and it ends only processes inside cgroups that it made or that it started itself. Nothing here leaves the
+The demo and the integration tests share this file. It assumes root and a cgroup2 mount; everything it makes, it can remove
+(a bpffs that it had to mount stays, as systemd would have mounted it), and it ends only processes inside cgroups that it made or that it started itself. Nothing here leaves the
 machine: the "outside" is another network namespace behind a veth pair.
 """
 import ctypes
@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
+BPFFS = Path("/sys/fs/bpf")
 
 # The laboratory's addresses (documentation ranges; all of them live on the veth pair or behind it).
 NODE4, NODE6 = "192.0.2.1", "2001:db8:1::1"
@@ -46,6 +47,15 @@ def find_cgroup2():
         if tail.split()[0] == "cgroup2" and "rw" in fields.split()[5].split(","):
             return Path(fields.split()[4])
     raise LabError("no writable cgroup2 mount in /proc/self/mountinfo")
+
+
+def ensure_bpffs():
+    """Mounts a bpffs at its usual place where the machine has none, which is so without systemd as init. Returns whether it
+    had to."""
+    if os.path.ismount(BPFFS):
+        return False
+    run("mount", "-t", "bpf", "bpf", str(BPFFS))
+    return True
 
 
 def find_binary(checkout):

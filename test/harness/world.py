@@ -14,7 +14,6 @@ from harness.puppet import Puppet
 import lab
 
 _numbers = itertools.count(1)
-BPFFS = Path("/sys/fs/bpf")
 
 
 def binary():
@@ -80,7 +79,7 @@ class World:
         if config is not None:
             config_path = work / "casad.yaml"
             config_path.write_text(config)
-        self.daemon = lab.Casad(binary(), self.root.path, work, BPFFS / name, config=config_path, arguments=arguments)
+        self.daemon = lab.Casad(binary(), self.root.path, work, lab.BPFFS / name, config=config_path, arguments=arguments)
         self.puppets, self.closed = [], False
         self._port = itertools.count(5000)
 
