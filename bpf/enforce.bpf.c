@@ -4,6 +4,7 @@
  * pinned maps, and they go on when it is gone. A process outside every declared cgroup ("the host") is let alone.
  */
 #include "lib/connect.h"
+#include "lib/look.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -18,6 +19,8 @@ int casa_create(struct bpf_sock *ctx) {
     state->subject = subject;
     state->subject_gen = config->gen;
     state->created = bpf_get_socket_cookie(ctx);
+    if (config->host_netns_cookie && bpf_get_netns_cookie(ctx) == config->host_netns_cookie)
+      state->flags |= CASA_SK_HOST_NETNS;
     casa_note_process(state);
   } else {
     casa_count(CASA_STAT_FAIL_SK_STORAGE);
@@ -55,14 +58,16 @@ int casa_release(struct bpf_sock *ctx) {
 }
 
 static __always_inline int casa_call4(struct bpf_sock_addr *ctx, casa_u8 is_connect) {
-  casa_u8 remote[16];
-  casa_map_v4(remote, ctx->user_ip4);
-  return casa_call(ctx, remote, is_connect);
+  struct casa_call call = {};
+  casa_map_v4(call.remote, ctx->user_ip4);
+  return casa_call(ctx, &call, is_connect) ? 1 : 0;
 }
 
 static __always_inline int casa_call6(struct bpf_sock_addr *ctx, casa_u8 is_connect) {
+  struct casa_call call = {};
   casa_u32 remote[4] = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]};
-  return casa_call(ctx, (casa_u8 *)remote, is_connect);
+  __builtin_memcpy(call.remote, remote, sizeof(remote));
+  return casa_call(ctx, &call, is_connect) ? 1 : 0;
 }
 
 SEC("cgroup/connect4")
@@ -103,6 +108,22 @@ static __noinline int casa_other_slow(struct __sk_buff *skb, casa_u32 type, casa
   return note.verdict != CASA_DENIED;
 }
 
+/*
+ * A packet of a conversation with a peer that a DNS name told, or whose bytes are looked at. A flow that goes on keeps the address that
+ * it uses; 1,024 jiffies are between one and ten seconds, and cost nothing to tell.
+ */
+#define CASA_USED_JIFFIES 1024
+static __noinline int casa_named_packet(struct casa_sk *state) {
+  if (!state)
+    return CASA_DROP;
+  casa_u32 now = (casa_u32)bpf_jiffies64();
+  if (state->flags & CASA_SK_NAMED && now - state->used_jiffies >= CASA_USED_JIFFIES) {
+    state->used_jiffies = now;
+    casa_keep_learnt(state);
+  }
+  return state->flags & CASA_SK_LOOK ? casa_look_of(state->reason, state->remote_port) : CASA_PASS;
+}
+
 /* The bench overrides these two: BPF_PROG_TEST_RUN's socket has neither type nor protocol. */
 #ifndef CASA_IS_TCP
 #define CASA_IS_TCP(type, protocol) ((type) == CASA_SOCK_STREAM && (protocol) == IPPROTO_TCP)
@@ -121,6 +142,7 @@ static __always_inline int casa_is_plain(struct __sk_buff *skb) {
   return data[6] == IPPROTO_TCP || (data + 48 <= end && casa_is_jumbo(data, data + 40));
 }
 
+/* CASA_DROP, CASA_PASS or CASA_LOOK and more. */
 static __always_inline int casa_packet_passes(struct __sk_buff *skb, casa_u8 hook) {
   struct casa_config *config = casa_get_config();
   if (!config || !config->gen)
@@ -146,7 +168,7 @@ static __always_inline int casa_packet_passes(struct __sk_buff *skb, casa_u8 hoo
     if (state && state->gen == config->gen && state->cookie && tcp_state != CASA_TCP_LISTEN &&
         tcp_state != CASA_TCP_SYN_SENT && (hook == CASA_INGRESS || casa_is_plain(skb))) {
       casa_account(state, hook, skb->len);
-      return 1;
+      return state->flags & (CASA_SK_LOOK | CASA_SK_NAMED) ? casa_named_packet(state) : CASA_PASS;
     }
     return casa_tcp_slow(skb, state, tcp_state, hook, config);
   }
@@ -156,7 +178,19 @@ static __always_inline int casa_packet_passes(struct __sk_buff *skb, casa_u8 hoo
 }
 
 SEC("cgroup_skb/egress")
-int casa_egress(struct __sk_buff *skb) { return casa_packet_passes(skb, CASA_EGRESS); }
+int casa_egress(struct __sk_buff *skb) {
+  casa_u32 next = casa_packet_passes(skb, CASA_EGRESS);
+  if (next < CASA_LOOK)
+    return next;
+  bpf_tail_call(skb, &casa_look_out, next - CASA_LOOK);
+  return casa_cannot_look(skb, CASA_EGRESS);
+}
 
 SEC("cgroup_skb/ingress")
-int casa_ingress(struct __sk_buff *skb) { return casa_packet_passes(skb, CASA_INGRESS); }
+int casa_ingress(struct __sk_buff *skb) {
+  casa_u32 next = casa_packet_passes(skb, CASA_INGRESS);
+  if (next < CASA_LOOK)
+    return next;
+  bpf_tail_call(skb, &casa_look_in, next - CASA_LOOK);
+  return casa_cannot_look(skb, CASA_INGRESS);
+}

@@ -33,7 +33,8 @@ static __always_inline void casa_sweep_judge(const struct casa_sk *s, casa_u32 g
       .direction = s->direction,
       .same_host = s->flags & CASA_SK_SAME_HOST,
   };
-  if (!question.same_host)
+  /* A name that the address was learnt for stays as long as the flow, and the address with it. */
+  if (!question.same_host && !(s->flags & CASA_SK_NAMED))
     question.peer = casa_identity_of_address(e->remote, gen);
   casa_decide(&question, &decision);
   e->peer = question.peer;
@@ -56,6 +57,8 @@ int casa_sweep(struct casa_sweep_ctx *ctx) {
   if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
     return 0;
   struct casa_sk s = *state;
+  if (s.flags & CASA_SK_NAMED)
+    casa_keep_learnt(&s);
   struct casa_event e = {
       .kind = CASA_EVENT_FLOW_UPDATE,
       .time_ns = bpf_ktime_get_ns(),

@@ -34,7 +34,7 @@ int report(const casa::Error& error) {
 // Flags win over the config file: they are kept apart until the file is read.
 struct RunFlags {
   std::string config_path = casa::app::kDefaultConfigPath;
-  std::string policy_dir, api_socket, cgroup_root, bpffs, state_dir, log_level, enforcement;
+  std::string policy_dir, api_socket, cgroup_root, bpffs, state_dir, log_level, enforcement, resolv_conf;
 };
 
 void add_run_flags(CLI::App& app, RunFlags& flags) {
@@ -46,6 +46,8 @@ void add_run_flags(CLI::App& app, RunFlags& flags) {
   app.add_option("--bpffs", flags.bpffs, "directory for pins in a bpf file system (bpffs)");
   app.add_option("--state-dir", flags.state_dir, "directory for state (stateDir)");
   app.add_option("--log-level", flags.log_level, "trace, debug, info, warning or error (logLevel)");
+  app.add_option("--resolv-conf", flags.resolv_conf,
+                 "names the trusted resolvers and the search list (dns.resolvConf)");
   app.add_option("--enforcement", flags.enforcement, "enforce, or audit for the whole node (enforcement)")
       ->check(CLI::IsMember({"enforce", "audit"}));
 }
@@ -62,6 +64,7 @@ casa::Result<Config> make_config(const CLI::App& app, const RunFlags& flags) {
   take(flags.bpffs, config.bpffs);
   take(flags.state_dir, config.state_dir);
   take(flags.log_level, config.log_level);
+  take(flags.resolv_conf, config.resolv_conf);
   if (!flags.enforcement.empty()) config.audit = flags.enforcement == "audit";
   return config;
 }

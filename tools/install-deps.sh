@@ -10,7 +10,7 @@ what=${1:-test}
 build_packages=(
   make git ca-certificates pkg-config ninja-build python3
   clang-19 lld-19 llvm-19 g++
-  libelf-dev zlib1g-dev libzstd-dev libssl-dev libyaml-dev libfmt-dev libspdlog-dev libcli11-dev
+  libelf-dev zlib1g-dev libzstd-dev libssl-dev libyaml-dev libc-ares-dev libfmt-dev libspdlog-dev libcli11-dev
   linux-libc-dev iproute2 procps
 )
 declare -A backports_packages=([libbpf-dev]=1:1.4 [bpftool]=7.4 [meson]=1.3 [catch2]=3.0) # and the least version

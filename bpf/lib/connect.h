@@ -23,13 +23,14 @@ static __always_inline struct bpf_sock *casa_find_receiver(struct bpf_sock_addr 
                                       : bpf_sk_lookup_udp(ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
 }
 
-static __noinline int casa_find_destination(struct bpf_sock_addr *ctx, const casa_u8 *remote, casa_u16 port,
+static __noinline int casa_find_destination(struct bpf_sock_addr *ctx, const casa_u8 *remote, struct casa_question *q,
                                             const struct casa_config *config, struct casa_peer *peer) {
-  if (!remote || !config || !peer)
+  if (!remote || !config || !peer || !q)
     return 0;
   __builtin_memset(peer, 0, sizeof(*peer));
+  casa_u16 port = q->port;
   if (!casa_is_loopback(remote)) {
-    peer->identity = casa_identity_of_address(remote, config->gen);
+    peer->identity = casa_identity_of_remote(q, remote);
     if (peer->identity != CASA_ID_HOST || !config->host_netns_cookie ||
         bpf_get_netns_cookie(ctx) != config->host_netns_cookie)
       return 0;
@@ -51,6 +52,8 @@ static __noinline int casa_find_destination(struct bpf_sock_addr *ctx, const cas
       peer->identity = state->subject;
   }
   bpf_sk_release(sk);
+  if (peer->identity == CASA_ID_HOST && port == CASA_DNS_PORT && casa_is_resolver(remote, port, config->gen))
+    peer->identity = CASA_ID_DNS;
   return 0;
 }
 
@@ -123,74 +126,80 @@ static __always_inline int casa_host_calls(const struct casa_peer *receiver, cas
   return 0;
 }
 
-/* Returns 1 to let the call go on, 0 for EPERM. `remote` may be rewritten (unspecified address). */
-static __noinline int casa_call(struct bpf_sock_addr *ctx, casa_u8 *remote, casa_u8 is_connect) {
+/* One connect() or sendto(): who calls whom. In the programs' own frame, so that what looks around and what decides share the stack. */
+struct casa_call {
+  struct casa_question question;
+  struct casa_peer peer;
+  casa_u8 remote[16];
+  casa_u32 is_connect;
+  casa_u32 managed; /* the caller is held to a policy */
+};
+
+/* A datagram of a conversation that goes on, or that answers somebody who was let in: the packet program holds it to its rule. */
+static __noinline int casa_is_known_datagram(struct bpf_sock_addr *ctx, const struct casa_call *call) {
+  if (!call)
+    return 0;
+  struct casa_udp_key key;
+  casa_make_udp_key(&key, bpf_get_socket_cookie(ctx), call->remote, call->question.port);
+  struct casa_sk *known = bpf_map_lookup_elem(&casa_udp, &key);
+  return known && (known->direction == CASA_INGRESS ||
+                   (known->gen == call->question.gen && !(known->flags & CASA_SK_SAME_HOST)));
+}
+
+/* The packet program takes this verdict over for the first packet to the same end. */
+static __always_inline void casa_keep_verdict(struct casa_sk *state, const struct casa_sk *note,
+                                              const struct casa_call *call) {
+  state->subject = note->subject;
+  state->subject_gen = note->gen;
+  state->peer = note->peer;
+  state->peer_pid = note->peer_pid;
+  __builtin_memcpy(state->peer_comm, note->peer_comm, CASA_COMM_LEN);
+  state->verdict = note->verdict;
+  state->reason = note->reason;
+  state->rule = note->rule;
+  state->direction = CASA_EGRESS;
+  __builtin_memcpy(state->remote, note->remote, 16);
+  state->remote_port = note->remote_port;
+  state->flags &= ~(CASA_SK_SAME_HOST | CASA_SK_NAMED | CASA_SK_PROVEN | CASA_SK_LOOK);
+  if (call->peer.same_host)
+    state->flags |= CASA_SK_SAME_HOST;
+  if (call->question.named)
+    state->flags |= CASA_SK_NAMED;
+  state->gen = note->gen;
+}
+
+/* Returns 1 to let the call go on, 0 for EPERM. */
+static __noinline int casa_decide_call(struct bpf_sock_addr *ctx, struct casa_call *call, struct casa_sk *state) {
   struct casa_config *config = casa_get_config();
-  struct bpf_sock *sk = ctx->sk;
-  if (!config || !config->gen || !remote)
+  if (!call || !config)
     return 1;
-  struct casa_sk *state = sk ? bpf_sk_storage_get(&casa_sk, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
-  casa_any_to_loopback(remote);
-  casa_u16 port = bpf_ntohs((casa_u16)ctx->user_port);
-  casa_u8 protocol = ctx->protocol;
-  casa_u32 subject = casa_caller(state, config);
-  casa_u32 flags = subject ? casa_subject_flags(subject, config->gen) : 0;
-  casa_u32 managed = casa_is_enforced(flags);
-  if (!managed && !(is_connect && casa_is_loopback(remote)))
-    return 1;
-
-  if (state && is_connect && (state->flags & CASA_SK_STARTED) && protocol == IPPROTO_TCP) {
-    /* The socket is used again for another conversation. */
-    casa_end_conversation(state);
-  }
-  if (protocol == IPPROTO_UDP && !is_connect) {
-    struct casa_udp_key key;
-    casa_make_udp_key(&key, bpf_get_socket_cookie(ctx), remote, port);
-    struct casa_sk *known = bpf_map_lookup_elem(&casa_udp, &key);
-    /* Going on, or answering somebody who was let in: the packet program holds it to its rule. */
-    if (known &&
-        (known->direction == CASA_INGRESS || (known->gen == config->gen && !(known->flags & CASA_SK_SAME_HOST))))
-      return 1;
-  }
-
-  struct casa_sk note = {.subject = subject, .direction = CASA_EGRESS, .remote_port = port, .gen = config->gen};
-  __builtin_memcpy(note.remote, remote, 16);
+  struct casa_question *q = &call->question;
+  struct casa_peer *peer = &call->peer;
+  casa_u8 protocol = q->protocol;
+  struct casa_sk note = {.subject = q->subject, .direction = CASA_EGRESS, .remote_port = q->port, .gen = q->gen};
+  __builtin_memcpy(note.remote, call->remote, 16);
   casa_note_process(&note);
-  struct casa_peer peer = {};
   struct casa_decision decision = {};
-  struct casa_question question = {
-      .gen = config->gen,
-      .subject = subject,
-      .subject_flags = flags,
-      .port = port,
-      .protocol = protocol,
-      .direction = CASA_EGRESS,
-  };
   if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) {
-    if (!managed)
-      return 1;
-    casa_refuse(&question, ctx->type == CASA_SOCK_RAW ? CASA_REASON_RAW_SOCKET : CASA_REASON_PROTOCOL_NOT_ALLOWED,
-                &decision);
+    casa_refuse(q, ctx->type == CASA_SOCK_RAW ? CASA_REASON_RAW_SOCKET : CASA_REASON_PROTOCOL_NOT_ALLOWED, &decision);
   } else {
-    casa_find_destination(ctx, remote, port, config, &peer);
     if (state) {
       state->pid = note.pid;
       __builtin_memcpy(state->comm, note.comm, CASA_COMM_LEN);
     }
     /* Its own address in a network namespace of its own: the packet program sees that it stays on lo. */
-    if (peer.identity == CASA_ID_DEFER || (managed && !peer.same_host && peer.identity == subject))
+    if (peer->identity == CASA_ID_DEFER || (call->managed && !peer->same_host && peer->identity == q->subject))
       return 1;
-    if (managed) {
-      question.peer = peer.identity;
-      question.same_host = peer.same_host;
-      casa_decide(&question, &decision);
-    } else {
-      decision.verdict = CASA_ALLOWED;
+    decision.verdict = CASA_ALLOWED;
+    if (call->managed) {
+      q->peer = peer->identity;
+      q->same_host = peer->same_host;
+      casa_decide(q, &decision);
     }
   }
-  note.peer = peer.identity;
-  note.peer_pid = peer.pid;
-  __builtin_memcpy(note.peer_comm, peer.comm, CASA_COMM_LEN);
+  note.peer = peer->identity;
+  note.peer_pid = peer->pid;
+  __builtin_memcpy(note.peer_comm, peer->comm, CASA_COMM_LEN);
   note.verdict = decision.verdict;
   note.reason = decision.reason;
   note.rule = decision.rule;
@@ -198,29 +207,44 @@ static __noinline int casa_call(struct bpf_sock_addr *ctx, casa_u8 *remote, casa
     casa_emit_denial(&note, protocol, 0);
     return 0;
   }
-  if (peer.same_host && peer.identity >= CASA_ID_FIRST && peer.identity != subject &&
-      !casa_host_calls(&peer, port, protocol, subject, config, &note))
+  if (peer->same_host && peer->identity >= CASA_ID_FIRST && peer->identity != q->subject &&
+      !casa_host_calls(peer, q->port, protocol, q->subject, config, &note))
     return 0;
-  if (state && managed && is_connect && protocol == IPPROTO_TCP && peer.identity != CASA_ID_NOBODY) {
-    /* The packet program takes this verdict over for the first packet to the same end. */
-    state->subject = subject;
-    state->subject_gen = config->gen;
-    state->peer = note.peer;
-    state->peer_pid = note.peer_pid;
-    __builtin_memcpy(state->peer_comm, note.peer_comm, CASA_COMM_LEN);
-    state->verdict = note.verdict;
-    state->reason = note.reason;
-    state->rule = note.rule;
-    state->direction = CASA_EGRESS;
-    __builtin_memcpy(state->remote, remote, 16);
-    state->remote_port = port;
-    if (peer.same_host)
-      state->flags |= CASA_SK_SAME_HOST;
-    else
-      state->flags &= ~CASA_SK_SAME_HOST;
-    state->gen = config->gen;
-  }
+  if (state && call->managed && call->is_connect && protocol == IPPROTO_TCP && peer->identity != CASA_ID_NOBODY)
+    casa_keep_verdict(state, &note, call);
   return 1;
+}
+
+/* Returns 1 to let the call go on, 0 for EPERM. call->remote may be rewritten (unspecified address). */
+static __always_inline int casa_call(struct bpf_sock_addr *ctx, struct casa_call *call, casa_u8 is_connect) {
+  struct casa_config *config = casa_get_config();
+  struct bpf_sock *sk = ctx->sk;
+  if (!config || !config->gen)
+    return 1;
+  struct casa_sk *state = sk ? bpf_sk_storage_get(&casa_sk, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
+  casa_any_to_loopback(call->remote);
+  casa_u8 protocol = ctx->protocol;
+  casa_u32 subject = casa_caller(state, config);
+  casa_u32 flags = subject ? casa_subject_flags(subject, config->gen) : 0;
+  call->managed = casa_is_enforced(flags);
+  call->is_connect = is_connect;
+  int carries = protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+  if (!call->managed && !(is_connect && carries && casa_is_loopback(call->remote)))
+    return 1;
+  /* The socket is used again for another conversation. */
+  if (state && is_connect && (state->flags & CASA_SK_STARTED) && protocol == IPPROTO_TCP)
+    casa_end_conversation(state);
+  call->question.gen = config->gen;
+  call->question.subject = subject;
+  call->question.subject_flags = flags;
+  call->question.port = bpf_ntohs((casa_u16)ctx->user_port);
+  call->question.protocol = protocol;
+  call->question.direction = CASA_EGRESS;
+  if (protocol == IPPROTO_UDP && !is_connect && casa_is_known_datagram(ctx, call))
+    return 1;
+  if (carries)
+    casa_find_destination(ctx, call->remote, &call->question, config, &call->peer);
+  return casa_decide_call(ctx, call, state);
 }
 
 #endif

@@ -8,6 +8,9 @@
 
 #include "maps.h"
 
+#define CASA_DNS_PORT 53
+#define CASA_HTTP_PORT 80 /* an llmEndpoint on this port speaks HTTP in clear text, on any other TLS */
+
 struct casa_decision {
   casa_u32 rule;
   casa_u8 verdict;
@@ -24,6 +27,7 @@ struct casa_question {
   casa_u8 protocol;
   casa_u8 direction;
   casa_u32 same_host; /* the peer was found by its socket */
+  casa_u32 named; /* casa_identity_of_remote's answer: a DNS name told the peer */
 };
 
 static __always_inline casa_u8 casa_denial_reason(const struct casa_question *q) {
@@ -37,12 +41,21 @@ static __always_inline casa_u8 casa_denial_reason(const struct casa_question *q)
     return CASA_REASON_NO_LISTENER;
   if (q->peer == CASA_ID_UNKNOWN)
     return CASA_REASON_PEER_UNKNOWN;
+  if (q->peer == CASA_ID_DNS)
+    return CASA_REASON_DNS_NAME_NOT_ALLOWED; /* its policy needs no name at all */
   struct casa_policy_key mark = {.subject = q->subject, .peer = q->peer, .direction = q->direction};
   /* A mark's payload has rule bits only to be non-zero. */
-  if (casa_in_force(bpf_map_lookup_elem(&casa_policy, &mark), q->gen))
+  if (casa_in_force(bpf_map_lookup_elem(&casa_policy, &mark), q->gen)) {
+    mark.protocol = IPPROTO_TCP;
+    mark.port = q->port;
+    if (q->protocol == IPPROTO_UDP && casa_in_force(bpf_map_lookup_elem(&casa_policy, &mark), q->gen))
+      return CASA_REASON_UDP_NOT_ALLOWED;
     return CASA_REASON_PORT_NOT_ALLOWED;
+  }
   if (q->direction == CASA_INGRESS)
     return CASA_REASON_SOURCE_NOT_ALLOWED;
+  if (q->port == CASA_DNS_PORT)
+    return CASA_REASON_RESOLVER_NOT_TRUSTED;
   return q->peer == CASA_ID_WORLD ? CASA_REASON_EXTERNAL_NOT_ALLOWED : CASA_REASON_PEER_NOT_ALLOWED;
 }
 

@@ -9,8 +9,7 @@
 #include "decide.h"
 #include "packet.h"
 
-#define CASA_RING_RECORD (sizeof(struct casa_event) + 8) /* with the ring's own header */
-#define CASA_NS_PER_SECOND 1000000000ull
+#define CASA_RING_RECORD (sizeof(struct casa_named_event) + 8) /* the longest, with the ring's own header */
 
 static __always_inline casa_u64 casa_wake_flags(void) {
   struct casa_config *config = casa_get_config();
@@ -82,11 +81,12 @@ static __noinline int casa_emit_flow(const struct casa_sk *s, casa_u8 kind, casa
 }
 
 /*
- * A refused attempt, described by `s` (verdict DENIED or AUDIT). The first of its key in a second is told at once, the
- * others are added up and told with the next one, or found by the daemon, which reads the totals.
+ * Counts a refused attempt, described by `s` (verdict DENIED or AUDIT). The first of its key in a second is told at once, the
+ * others are added up and told with the next one, or found by the daemon, which reads the totals. Returns the attempts of the key so
+ * far if this one is to be told, else 0; in `flags`, CASA_EVENT_* of the record.
  */
-static __noinline int casa_emit_denial(struct casa_sk *s, casa_u8 protocol, casa_u8 flags) {
-  if (!s)
+static __always_inline casa_u32 casa_count_denial(struct casa_sk *s, casa_u8 protocol, casa_u8 *flags, casa_u64 now) {
+  if (!s || !flags)
     return 0;
   casa_u32 reason_counter = CASA_STAT_REASON_BASE + (s->reason & (CASA_REASON_COUNT - 1));
   casa_count(s->verdict == CASA_DENIED ? CASA_STAT_DENIED : CASA_STAT_AUDITED);
@@ -99,17 +99,16 @@ static __noinline int casa_emit_denial(struct casa_sk *s, casa_u8 protocol, casa
       .direction = s->direction,
       .reason = s->reason,
   };
-  casa_u64 now = bpf_ktime_get_ns();
   casa_u32 second = (casa_u32)(now / CASA_NS_PER_SECOND), count = 1;
   /* A connection to be ended is told apart from the others, once a second. */
   if (s->denied_second == second)
-    flags &= ~CASA_EVENT_ESTABLISHED;
-  if (flags & CASA_EVENT_ESTABLISHED)
+    *flags &= ~CASA_EVENT_ESTABLISHED;
+  if (*flags & CASA_EVENT_ESTABLISHED)
     s->denied_second = second;
   struct casa_denial *known = bpf_map_lookup_elem(&casa_denial, &key);
   if (known) {
     __sync_fetch_and_add(&known->total, 1);
-    if (known->second == second && !(flags & CASA_EVENT_ESTABLISHED))
+    if (known->second == second && !(*flags & CASA_EVENT_ESTABLISHED))
       return 0;
     known->second = second;
     count = known->total;
@@ -118,6 +117,16 @@ static __noinline int casa_emit_denial(struct casa_sk *s, casa_u8 protocol, casa
     if (bpf_map_update_elem(&casa_denial, &key, &fresh, BPF_ANY))
       casa_count(CASA_STAT_FAIL_DENIAL_INSERT);
   }
+  return count;
+}
+
+static __noinline int casa_emit_denial(struct casa_sk *s, casa_u8 protocol, casa_u8 flags) {
+  casa_u64 now = bpf_ktime_get_ns();
+  if (!s)
+    return 0;
+  casa_u32 count = casa_count_denial(s, protocol, &flags, now);
+  if (!count)
+    return 0;
   struct casa_event *e = casa_reserve_event();
   if (!e)
     return 0;

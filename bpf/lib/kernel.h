@@ -23,6 +23,7 @@
 #define CASA_TCP_ESTABLISHED 1
 #define CASA_TCP_SYN_SENT 2
 #define CASA_TCP_LISTEN 10
+#define CASA_NS_PER_SECOND 1000000000ull
 #define CASA_LOOPBACK_IFINDEX 1 /* lo is 1 in every network namespace */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)

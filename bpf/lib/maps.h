@@ -94,6 +94,65 @@ struct {
 } casa_udp SEC(".maps");
 
 struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, CASA_MAX_RESOLVERS);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct casa_resolver_key);
+  __type(value, struct casa_versioned);
+  CASA_PINNED;
+} casa_resolver SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, CASA_MAX_NAMES);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct casa_name_key);
+  __type(value, struct casa_versioned);
+  CASA_PINNED;
+} casa_name SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, CASA_MAX_LEARNT);
+  __type(key, struct casa_learnt_key);
+  __type(value, struct casa_learnt);
+  CASA_PINNED;
+} casa_learnt SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, CASA_MAX_QUERIES);
+  __type(key, struct casa_query_key);
+  __type(value, casa_u64);
+  CASA_PINNED;
+} casa_query SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, struct casa_stream);
+  CASA_PINNED;
+} casa_stream SEC(".maps");
+
+/* Two, since a program belongs to the hook that it is loaded for. Pinned, or they would be emptied with their last descriptor. */
+struct {
+  __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+  __uint(max_entries, CASA_LOOK_COUNT);
+  __type(key, casa_u32);
+  __type(value, casa_u32);
+  CASA_PINNED;
+} casa_look_out SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+  __uint(max_entries, CASA_LOOK_COUNT);
+  __type(key, casa_u32);
+  __type(value, casa_u32);
+  CASA_PINNED;
+} casa_look_in SEC(".maps");
+
+struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);
   __uint(max_entries, CASA_MAX_DENIALS);
   __type(key, struct casa_denial_key);

@@ -20,6 +20,8 @@ struct casa_packet {
   casa_u8 error; /* enum casa_reason, CASA_REASON_NONE when well formed */
   casa_u32 known;  /* casa_judge: the peer of this conversation as found before, CASA_ID_NONE for a new one */
   casa_u64 caller; /* casa_judge's answer: cookie of the peer's socket on this host, 0 when it is not known */
+  casa_u32 payload; /* where the transport's payload begins in the packet */
+  casa_u32 sequence; /* TCP */
 };
 
 #define CASA_TCP_SYN 0x02
@@ -109,6 +111,8 @@ static __noinline int casa_parse_packet(struct __sk_buff *skb, casa_u8 direction
   p->local_port = direction == CASA_EGRESS ? from : to;
   p->remote_port = direction == CASA_EGRESS ? to : from;
   p->tcp_flags = transport[13];
+  p->payload = (casa_u32)offset + (p->protocol == IPPROTO_TCP ? (transport[12] >> 4) * 4u : 8u);
+  p->sequence = (casa_u32)transport[4] << 24 | transport[5] << 16 | transport[6] << 8 | transport[7];
   return 0;
 }
 

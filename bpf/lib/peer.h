@@ -6,6 +6,7 @@
 #ifndef CASA_BPF_PEER_H
 #define CASA_BPF_PEER_H
 
+#include "decide.h"
 #include "packet.h"
 #include "subject.h"
 
@@ -23,6 +24,83 @@ static __always_inline casa_u32 casa_identity_of_address(const casa_u8 *address,
   if (!identity)
     identity = casa_in_force(bpf_map_lookup_elem(&casa_lpm, &key), gen);
   return identity ? identity : CASA_ID_WORLD;
+}
+
+static __always_inline int casa_is_resolver(const casa_u8 *address, casa_u16 port, casa_u32 gen) {
+  struct casa_resolver_key key = {.port = port};
+  __builtin_memcpy(key.address, address, 16);
+  return casa_in_force(bpf_map_lookup_elem(&casa_resolver, &key), gen) != 0;
+}
+
+static __always_inline casa_u32 casa_now_seconds(void) { return (casa_u32)(bpf_ktime_get_ns() / CASA_NS_PER_SECOND); }
+
+/*
+ * The name that an address was learnt for by the subject's own DNS answers: the one that a rule allows on this port if there are
+ * several, else any; CASA_ID_NONE when there is none.
+ */
+static __always_inline casa_u32 casa_named_peer(const struct casa_question *q, const struct casa_learnt_key *key) {
+  struct casa_learnt *learnt = bpf_map_lookup_elem(&casa_learnt, key);
+  if (!learnt)
+    return CASA_ID_NONE;
+  casa_u32 now = casa_now_seconds(), found = CASA_ID_NONE;
+  for (casa_u32 i = 0; i < CASA_LEARNT_SLOTS; i++) {
+    casa_u32 identity = learnt->slots[i].identity;
+    if (!identity || learnt->slots[i].expires <= now)
+      continue;
+    struct casa_policy_key rule = {
+        .subject = q->subject, .peer = identity, .port = q->port, .protocol = IPPROTO_TCP, .direction = CASA_EGRESS};
+    found = identity;
+    if (casa_in_force(bpf_map_lookup_elem(&casa_policy, &rule), q->gen))
+      break;
+  }
+  return found;
+}
+
+/*
+ * The identity of a peer elsewhere; q->named tells whether a DNS name told it. A trusted resolver, then exact addresses, then learnt
+ * names, then prefixes: what a DNS answer says never makes a workload's, a Service's or this host's address somebody else's.
+ */
+static __always_inline casa_u32 casa_identity_of_remote(struct casa_question *q, const casa_u8 *remote) {
+  q->named = 0;
+  int egress = q->direction == CASA_EGRESS;
+  union { /* one after the other: the stack is short */
+    struct casa_resolver_key resolver;
+    struct casa_lpm_key lpm;
+    struct casa_learnt_key learnt;
+  } key = {};
+  if (egress && q->port == CASA_DNS_PORT) {
+    __builtin_memcpy(key.resolver.address, remote, 16);
+    key.resolver.port = q->port;
+    if (casa_in_force(bpf_map_lookup_elem(&casa_resolver, &key.resolver), q->gen))
+      return CASA_ID_DNS;
+  }
+  __builtin_memcpy(key.lpm.address, remote, 16);
+  casa_u32 identity = casa_in_force(bpf_map_lookup_elem(&casa_addr, &key.lpm.address), q->gen);
+  if (!identity && egress) {
+    key.learnt.subject = q->subject;
+    __builtin_memcpy(key.learnt.address, remote, 16);
+    identity = casa_named_peer(q, &key.learnt);
+    q->named = identity != 0;
+  }
+  if (!identity) {
+    key.lpm.prefix_bits = 128;
+    __builtin_memcpy(key.lpm.address, remote, 16);
+    identity = casa_in_force(bpf_map_lookup_elem(&casa_lpm, &key.lpm), q->gen);
+  }
+  return identity ? identity : CASA_ID_WORLD;
+}
+
+/* A flow that goes on keeps the address that it uses for its name. */
+static __always_inline void casa_keep_learnt(const struct casa_sk *state) {
+  struct casa_learnt_key key = {.subject = state->subject};
+  __builtin_memcpy(key.address, state->remote, 16);
+  struct casa_learnt *learnt = bpf_map_lookup_elem(&casa_learnt, &key);
+  if (!learnt)
+    return;
+  casa_u32 until = casa_now_seconds() + CASA_LEARNT_IN_USE_SECONDS;
+  for (casa_u32 i = 0; i < CASA_LEARNT_SLOTS; i++)
+    if (learnt->slots[i].identity == state->peer && learnt->slots[i].expires < until)
+      learnt->slots[i].expires = until;
 }
 
 /* The tuple as a packet from `from` to `to` would carry it; returns its size for the look-up helpers. */
@@ -52,20 +130,39 @@ static __always_inline struct bpf_sock *casa_find_socket(struct __sk_buff *skb, 
                                     : bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
 }
 
-/*
- * Fills the peer's part of `note`: identity, process, CASA_SK_SAME_HOST; and p->caller. Needs p->direction and p->known: a
- * peer that has closed its socket already is still who it was.
- */
-static __noinline int casa_find_peer(struct __sk_buff *skb, struct casa_packet *p, const struct casa_config *config,
+/* A peer elsewhere. One that the first bytes have proven, or whose learnt address has run out since, is still who it was. */
+static __noinline int casa_find_remote_peer(const struct casa_packet *p, const struct casa_config *config,
+                                            struct casa_sk *note) {
+  if (!p || !config || !note)
+    return 0;
+  note->flags &= ~CASA_SK_SAME_HOST;
+  casa_u32 known = note->flags & CASA_SK_NAMED ? p->known : CASA_ID_NONE;
+  if (known && note->flags & CASA_SK_PROVEN) {
+    note->peer = known;
+    return 0;
+  }
+  struct casa_question q = {
+      .gen = config->gen,
+      .subject = note->subject,
+      .port = p->remote_port,
+      .protocol = p->protocol,
+      .direction = p->direction,
+  };
+  note->peer = casa_identity_of_remote(&q, p->remote);
+  if (q.named)
+    note->flags |= CASA_SK_NAMED;
+  else if (known && note->peer == CASA_ID_WORLD)
+    note->peer = known;
+  else
+    note->flags &= ~CASA_SK_NAMED;
+  return 0;
+}
+
+/* A peer on this host, by its socket. One that has closed it already is still who it was. */
+static __noinline int casa_find_local_peer(struct __sk_buff *skb, struct casa_packet *p, const struct casa_config *config,
                                      struct casa_sk *note) {
   if (!p || !config || !note)
     return 0;
-  p->caller = 0;
-  if (skb->ifindex != CASA_LOOPBACK_IFINDEX) {
-    note->flags &= ~CASA_SK_SAME_HOST;
-    note->peer = casa_identity_of_address(p->remote, config->gen);
-    return 0;
-  }
   note->flags |= CASA_SK_SAME_HOST;
   struct bpf_sock *sk = casa_find_socket(skb, p);
   /* A listener answers for a port, it never opens a conversation: then the opener's own socket is gone. */
@@ -90,7 +187,24 @@ static __noinline int casa_find_peer(struct __sk_buff *skb, struct casa_packet *
   }
   bpf_sk_release(sk);
   note->peer = subject ? subject : CASA_ID_HOST;
+  /* Whoever else of this host holds a resolver's port is not the resolver. */
+  if (!subject && p->direction == CASA_EGRESS && p->remote_port == CASA_DNS_PORT &&
+      casa_is_resolver(p->remote, p->remote_port, config->gen))
+    note->peer = CASA_ID_DNS;
   return 0;
+}
+
+/*
+ * Fills the peer's part of `note`: identity, process, CASA_SK_SAME_HOST and CASA_SK_NAMED; and p->caller. Needs p->direction and
+ * p->known, the peer of this conversation as found before.
+ */
+static __always_inline void casa_find_peer(struct __sk_buff *skb, struct casa_packet *p,
+                                           const struct casa_config *config, struct casa_sk *note) {
+  p->caller = 0;
+  if (skb->ifindex == CASA_LOOPBACK_IFINDEX)
+    casa_find_local_peer(skb, p, config, note);
+  else
+    casa_find_remote_peer(p, config, note);
 }
 
 #endif

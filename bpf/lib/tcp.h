@@ -28,7 +28,9 @@ static __always_inline casa_u32 casa_refresh_subject(struct __sk_buff *skb, stru
 }
 
 /* A socket older than the programs: it was accepted if somebody listens on its local port, else it called. */
-static __always_inline casa_u8 casa_direction_of_old_socket(struct __sk_buff *skb, const struct casa_packet *p) {
+static __noinline casa_u32 casa_direction_of_old_socket(struct __sk_buff *skb, const struct casa_packet *p) {
+  if (!p)
+    return CASA_EGRESS;
   struct casa_packet nobody = *p;
   __builtin_memcpy(nobody.remote, p->local, 16);
   __builtin_memcpy(nobody.local, p->remote, 16);
@@ -40,6 +42,31 @@ static __always_inline casa_u8 casa_direction_of_old_socket(struct __sk_buff *sk
   casa_u32 listens = listener->state == CASA_TCP_LISTEN;
   bpf_sk_release(listener);
   return listens ? CASA_INGRESS : CASA_EGRESS;
+}
+
+/*
+ * What becomes of a packet: dropped, passed, or passed on to a program that looks at what is sent; then CASA_LOOK plus its place
+ * (enum casa_look).
+ */
+#define CASA_DROP 0
+#define CASA_PASS 1
+#define CASA_LOOK 2
+
+/* Which program looks at the packets of a conversation that is marked so. */
+static __always_inline casa_u32 casa_look_of(casa_u8 reason, casa_u16 remote_port) {
+  if (reason == CASA_REASON_BASELINE_DNS)
+    return CASA_LOOK + CASA_LOOK_DNS;
+  return CASA_LOOK + (remote_port == CASA_HTTP_PORT ? CASA_LOOK_HTTP : CASA_LOOK_TLS);
+}
+
+/* After a verdict: must something be looked at? What a conversation has proven once, it need not prove again. */
+static __always_inline void casa_mark_look(struct casa_sk *note) {
+  int look = note->verdict == CASA_ALLOWED && (note->reason == CASA_REASON_BASELINE_DNS ||
+                                               (note->reason == CASA_REASON_LLM_ALLOWED && !(note->flags & CASA_SK_PROVEN)));
+  if (look)
+    note->flags |= CASA_SK_LOOK;
+  else
+    note->flags &= ~CASA_SK_LOOK;
 }
 
 static __always_inline void casa_note_packet(struct casa_sk *note, const struct casa_packet *p) {
@@ -100,7 +127,7 @@ static __always_inline void casa_start_flow(struct casa_sk *note, casa_u64 cooki
 static __always_inline void casa_end_conversation(struct casa_sk *state) {
   if (state->flags & CASA_SK_STARTED)
     casa_emit_flow(state, CASA_EVENT_FLOW_END, IPPROTO_TCP);
-  state->flags &= ~CASA_SK_STARTED;
+  state->flags &= ~(CASA_SK_STARTED | CASA_SK_LOOK | CASA_SK_NAMED | CASA_SK_PROVEN);
   state->tx_bytes = state->rx_bytes = 0;
   state->tx_packets = state->rx_packets = 0;
   state->cookie = 0;
@@ -108,7 +135,7 @@ static __always_inline void casa_end_conversation(struct casa_sk *state) {
   state->verdict = CASA_NO_VERDICT;
 }
 
-/* Returns 1 to let the packet pass, 0 to drop it. */
+/* Returns CASA_DROP, CASA_PASS or CASA_LOOK and more. */
 static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state, casa_u32 tcp_state, casa_u8 hook,
                                     const struct casa_config *config) {
   if (!config)
@@ -144,6 +171,8 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
   int settled =
       note.cookie || (note.verdict && casa_same_address(note.remote, p.remote) && note.remote_port == p.remote_port);
   casa_u32 known = settled ? note.peer : CASA_ID_NONE;
+  if (!settled)
+    note.flags &= ~(CASA_SK_NAMED | CASA_SK_PROVEN);
   casa_note_packet(&note, &p);
   if (!decided) {
     if (tcp_state == CASA_TCP_LISTEN)
@@ -182,6 +211,7 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
   /* Nobody listens: the kernel refuses by itself, and the next packet, if any, is judged anew. */
   if (note.peer == CASA_ID_NOBODY)
     return 1;
+  casa_mark_look(&note);
   if (!(note.flags & CASA_SK_STARTED) || note.verdict != old_verdict || note.reason != old_reason)
     casa_start_flow(&note, cookie, IPPROTO_TCP);
   if (hook == CASA_EGRESS) {
@@ -193,7 +223,7 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
   }
   if (state)
     *state = note;
-  return 1;
+  return note.flags & CASA_SK_LOOK ? casa_look_of(note.reason, note.remote_port) : CASA_PASS;
 }
 
 #endif

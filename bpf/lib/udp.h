@@ -26,6 +26,7 @@ static __always_inline void casa_account(struct casa_sk *s, casa_u8 hook, casa_u
   }
 }
 
+/* Returns CASA_DROP, CASA_PASS or CASA_LOOK and more. */
 static __noinline int casa_udp_slow(struct __sk_buff *skb, struct casa_sk *state, casa_u8 hook,
                                     const struct casa_config *config) {
   if (!config)
@@ -38,13 +39,20 @@ static __noinline int casa_udp_slow(struct __sk_buff *skb, struct casa_sk *state
     return 1;
   struct casa_packet p;
   casa_parse_packet(skb, hook, &p);
+  /* A workload that speaks with a trusted resolver's own address and port would teach others what it likes. */
+  if (!p.error && hook == CASA_EGRESS && p.local_port == CASA_DNS_PORT &&
+      casa_is_resolver(p.local, p.local_port, config->gen))
+    p.error = CASA_REASON_RESOLVER_NOT_TRUSTED;
   struct casa_udp_key key;
   casa_make_udp_key(&key, bpf_get_socket_cookie(skb), p.remote, p.remote_port);
   struct casa_sk *known = p.error ? 0 : bpf_map_lookup_elem(&casa_udp, &key);
+  /* A peer elsewhere does not answer over this host's loopback. */
+  if (known && hook == CASA_INGRESS && skb->ifindex == CASA_LOOPBACK_IFINDEX && !(known->flags & CASA_SK_SAME_HOST))
+    known = 0;
   /* On this host it is judged by who has the port now, not by who had it. */
   if (known && known->gen == config->gen && !(known->flags & CASA_SK_SAME_HOST)) {
     casa_account(known, hook, skb->len);
-    return 1;
+    return known->flags & CASA_SK_LOOK ? CASA_LOOK + CASA_LOOK_DNS : CASA_PASS;
   }
   struct casa_sk note = {};
   if (known)
@@ -79,6 +87,7 @@ static __noinline int casa_udp_slow(struct __sk_buff *skb, struct casa_sk *state
   /* Its own workload's sockets: no conversation is kept, so that talking to itself costs nobody else theirs. */
   if (note.peer == CASA_ID_NOBODY || note.reason == CASA_REASON_BASELINE_LOOPBACK)
     return 1;
+  casa_mark_look(&note);
   if (!(note.flags & CASA_SK_STARTED) || note.verdict != old_verdict || note.reason != old_reason)
     casa_start_flow(&note, key.cookie, IPPROTO_UDP);
   casa_account(&note, hook, skb->len);
@@ -88,7 +97,7 @@ static __noinline int casa_udp_slow(struct __sk_buff *skb, struct casa_sk *state
     state->flags |= CASA_SK_STARTED;
     state->cookie = key.cookie;
   }
-  return 1;
+  return note.flags & CASA_SK_LOOK ? CASA_LOOK + CASA_LOOK_DNS : CASA_PASS;
 }
 
 #endif

@@ -234,12 +234,16 @@ class Casad:
         self.api = Api(self.api_socket)
         for path in (self.policy_dir, self.work / "state", self.bpffs, self.api_socket.parent):
             path.mkdir(parents=True, exist_ok=True)
+        # Its own: what the machine's resolvers are is nothing to a laboratory.
+        self.resolv_conf = self.work / "resolv.conf"
+        if not self.resolv_conf.exists():
+            self.resolv_conf.write_text("# no resolver\n")
 
     def command(self):
         config = ["--config", str(self.config)] if self.config else []
         return [str(self.binary), "run", "--policy-dir", str(self.policy_dir), "--api-socket", str(self.api_socket),
                 "--cgroup-root", str(self.cgroup_root.path), "--bpffs", str(self.bpffs),
-                "--state-dir", str(self.work / "state"), *config, *self.arguments]
+                "--state-dir", str(self.work / "state"), "--resolv-conf", str(self.resolv_conf), *config, *self.arguments]
 
     def log_tail(self, lines=30):
         try:

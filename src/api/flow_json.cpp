@@ -60,6 +60,7 @@ void write(JsonWriter& out, const store::FlowRow& row) {
   write_party(out, "source", flow.source);
   write_party(out, "destination", flow.destination);
   if (flow.policy && !flow.policy->empty()) out.field("policy", *flow.policy);
+  if (flow.asked_name) out.field("askedName", *flow.asked_name);
   // A denied attempt moves nothing, and is not counted.
   bool counted = (flow.bytes_sent | flow.bytes_received | flow.packets_sent | flow.packets_received) != 0;
   if (counted || flow.news != event::News::kDenied) {

@@ -148,12 +148,21 @@ constexpr std::string_view kSchemas = R"json("schemas": {
     "instances": {"type": "array", "items": {"$ref": "#/components/schemas/Instance"}},
     "declaredCgroups": {"$ref": "#/components/schemas/Strings"},
     "addresses": {"$ref": "#/components/schemas/Strings"}}},
-  "Endpoint": {"type": "object", "required": ["namespace", "name", "port", "protocol", "state", "workloads", "addresses", "usedBy"], "properties": {
+  "NamedAddress": {"type": "object", "required": ["address", "sources", "secondsLeft"], "properties": {
+    "address": {"type": "string"},
+    "sources": {"$ref": "#/components/schemas/Strings", "description": "answer: a DNS answer to the workload; resolver: the daemon's own."},
+    "secondsLeft": {"type": "integer", "description": "0: new connections find it no more."},
+    "workload": {"type": "string", "description": "namespace/name that may use it."}}},
+  "Endpoint": {"type": "object", "required": ["port", "protocol", "state", "workloads", "addresses", "usedBy"], "properties": {
     "namespace": {"type": "string"}, "name": {"type": "string"}, "port": {"type": "integer"}, "protocol": {"type": "string"},
     "state": {"type": "string", "description": "resolved, or why not"},
     "workloads": {"$ref": "#/components/schemas/Strings"},
     "addresses": {"$ref": "#/components/schemas/Strings"},
-    "usedBy": {"$ref": "#/components/schemas/Strings"}}},
+    "usedBy": {"$ref": "#/components/schemas/Strings"},
+    "fqdn": {"type": "string", "description": "Of an llmEndpoint, which has no namespace and name."},
+    "callers": {"$ref": "#/components/schemas/Strings", "description": "Of an FQDN: workloads that may call it."},
+    "resolved": {"type": "array", "items": {"$ref": "#/components/schemas/NamedAddress"}, "description": "Of an FQDN."},
+    "lastError": {"type": "string", "description": "Of an FQDN: what the daemon's own resolver met last; absent when all is well."}}},
   "Stats": {"type": "object", "required": ["counters", "deniedByReason", "flows"], "properties": {
     "counters": {"type": "object", "additionalProperties": {"type": "integer"}},
     "deniedByReason": {"type": "object", "additionalProperties": {"type": "integer"}},
@@ -177,10 +186,10 @@ constexpr std::string_view kSchemas = R"json("schemas": {
   "Party": {"type": "object", "required": ["kind"], "properties": {
     "namespace": {"type": "string"},
     "workload": {"type": "string", "description": "Name of the workload."},
-    "kind": {"type": "string", "description": "A workload's kind (Deployment, StatefulSet, Pod, Unit, Cgroup, or workload where that is not known); else service, host, world, cidr, nobody (no socket listens there) or unknown."},
+    "kind": {"type": "string", "description": "A workload's kind (Deployment, StatefulSet, Pod, Unit, Cgroup, or workload where that is not known); else service, host, world, cidr, dns (a trusted resolver), fqdn, nobody (no socket listens there) or unknown."},
     "name": {"type": "string", "description": "Of a peer that is no workload, where it has one."},
     "cidr": {"type": "string", "description": "The prefix of a policy that this peer is in."},
-    "fqdn": {"type": "string"},
+    "fqdn": {"type": "string", "description": "The name that the address was learnt for."},
     "service": {"type": "string", "description": "The Service that it was reached by."},
     "process": {"$ref": "#/components/schemas/Process"},
     "address": {"type": "string"},
@@ -201,6 +210,7 @@ constexpr std::string_view kSchemas = R"json("schemas": {
     "source": {"$ref": "#/components/schemas/Party", "description": "Who opened the conversation."},
     "destination": {"$ref": "#/components/schemas/Party"},
     "policy": {"type": "string", "description": "namespace/name whose rule decided; absent when none did."},
+    "askedName": {"type": "string", "description": "Of a denial: the DNS name that was asked for, or the server name in the first bytes. Labels longer than 24 are told by their length only, as (52)."},
     "bytes": {"$ref": "#/components/schemas/Counter"},
     "packets": {"$ref": "#/components/schemas/Counter"}}}
 }

@@ -83,6 +83,17 @@ struct EndpointView {
   std::vector<std::string> workloads;  // ns/name behind it
   std::vector<std::string> addresses;  // address:port
   std::vector<std::string> used_by;    // policies
+  // Of an llmEndpoint, which has an FQDN instead of namespace and name:
+  std::string fqdn;
+  std::vector<std::string> callers;  // workloads that may call it
+  struct NamedAddress {
+    std::string address;
+    std::vector<std::string> sources;  // "answer", "resolver"
+    std::uint32_t seconds_left = 0;
+    std::string workload;
+  };
+  std::vector<NamedAddress> resolved;
+  std::string last_error;
 };
 
 struct StatsView {

@@ -95,15 +95,28 @@ void write(JsonWriter& out, const WorkloadView& workload) {
 }
 
 void write(JsonWriter& out, const EndpointView& endpoint) {
-  out.begin_object()
-      .field("namespace", endpoint.ns)
-      .field("name", endpoint.name)
-      .field("port", endpoint.port)
+  out.begin_object();
+  if (endpoint.fqdn.empty()) out.field("namespace", endpoint.ns).field("name", endpoint.name);
+  else out.field("fqdn", endpoint.fqdn);
+  out.field("port", endpoint.port)
       .field("protocol", endpoint.protocol)
       .field("state", endpoint.state);
   write_strings(out, "workloads", endpoint.workloads);
   write_strings(out, "addresses", endpoint.addresses);
   write_strings(out, "usedBy", endpoint.used_by);
+  if (!endpoint.fqdn.empty()) {
+    write_strings(out, "callers", endpoint.callers);
+    out.key("resolved").begin_array();
+    for (const auto& address : endpoint.resolved) {
+      out.begin_object().field("address", address.address);
+      write_strings(out, "sources", address.sources);
+      out.field("secondsLeft", address.seconds_left);
+      optional_text(out, "workload", address.workload);
+      out.end_object();
+    }
+    out.end_array();
+    optional_text(out, "lastError", endpoint.last_error);
+  }
   out.end_object();
 }
 

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "policy/fields.h"
+#include "policy/names.h"
 #include "policy/readers.h"
 
 namespace casa::app {
@@ -17,10 +18,11 @@ using policy::Node;
 using policy::Path;
 using policy::Report;
 
-constexpr std::array<std::string_view, 8> kKeys = {"policyDir", "apiSocket", "cgroupRoot",  "bpffs",
-                                                   "stateDir",  "logLevel",  "enforcement", "limits"};
-constexpr std::array<std::string_view, 5> kLimitKeys = {"cgroups", "workloads", "policyEntries", "addresses",
-                                                        "prefixes"};
+constexpr std::array<std::string_view, 9> kKeys = {"policyDir", "apiSocket", "cgroupRoot",  "bpffs",
+                                                   "stateDir",  "logLevel",  "enforcement", "limits",      "dns"};
+constexpr std::array<std::string_view, 3> kDnsKeys = {"resolvers", "resolvConf", "clusterDomain"};
+constexpr std::array<std::string_view, 6> kLimitKeys = {"cgroups", "workloads", "policyEntries", "addresses",
+                                                        "prefixes", "names"};
 constexpr std::array<std::string_view, 2> kEnforcement = {"enforce", "audit"};
 constexpr std::size_t kMaxConfigBytes = 1u << 20;
 constexpr std::size_t kMaxLimit = 16u << 20;
@@ -38,6 +40,33 @@ void read_limit(Report& report, const Path& path, const Node* node, std::size_t&
     return;
   }
   limit = value;
+}
+
+void read_resolvers(Report& report, const Path& path, const Node* node, std::vector<IpAddress>& resolvers) {
+  if (policy::is_null(node)) return;
+  if (node->type != Node::Type::kSequence) {
+    report.error(node->at, "{}: not a list; write the addresses of DNS servers, such as [10.0.0.2]", path);
+    return;
+  }
+  resolvers.clear();
+  for (const Node* item = node->first; item != nullptr; item = item->next) {
+    auto ip = item->type == Node::Type::kScalar ? parse_ip(item->text) : std::nullopt;
+    if (ip) resolvers.push_back(*ip);
+    else report.error(item->at, "{}: not an address; write one such as 10.0.0.2 or fd00::2, its port is 53", path);
+  }
+}
+
+void read_dns(Report& report, const Path& path, const Node* node, Config& config) {
+  if (policy::is_null(node)) return;
+  Fields fields(report, path, node, kDnsKeys);
+  if (!fields.usable()) return;
+  Path resolvers = path / "resolvers", resolv_conf = path / "resolvConf", domain = path / "clusterDomain";
+  read_resolvers(report, resolvers, fields["resolvers"], config.resolvers);
+  if (auto value = policy::read_text(report, resolv_conf, fields["resolvConf"])) config.resolv_conf = *value;
+  if (auto value = policy::read_text(report, domain, fields["clusterDomain"])) {
+    std::string bad = policy::check_host(*value, config.cluster_domain);
+    if (!bad.empty()) report.error(fields["clusterDomain"]->at, "{}: {}", domain, policy::Raw{bad});
+  }
 }
 
 void read_document(Report& report, const Node* root, Config& config) {
@@ -58,6 +87,8 @@ void read_document(Report& report, const Node* root, Config& config) {
   Path enforcement = top / "enforcement";
   if (auto choice = policy::read_choice(report, enforcement, fields["enforcement"], kEnforcement))
     config.audit = *choice == 1;
+  Path dns = top / "dns";
+  read_dns(report, dns, fields["dns"], config);
   if (policy::is_null(fields["limits"])) return;
   Path limits_path = top / "limits";
   Fields limits(report, limits_path, fields["limits"], kLimitKeys);
@@ -71,6 +102,7 @@ void read_document(Report& report, const Node* root, Config& config) {
   limit("policyEntries", config.limits.policy);
   limit("addresses", config.limits.addresses);
   limit("prefixes", config.limits.prefixes);
+  limit("names", config.limits.names);
 }
 
 }  // namespace

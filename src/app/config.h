@@ -19,6 +19,9 @@ struct Config {
   std::string log_level = "info";
   bool audit = false;  // enforcement: audit, for the whole node
   compile::Limits limits;
+  std::string resolv_conf = "/etc/resolv.conf";
+  std::vector<IpAddress> resolvers;  // trusted instead of those of resolv.conf, at port 53
+  std::string cluster_domain = "cluster.local";
 };
 
 inline constexpr const char* kDefaultConfigPath = "/etc/casad/casad.yaml";

@@ -52,6 +52,7 @@ Status Daemon::start() {
   TRY(server_->start());
   source_ = std::make_unique<source::DirectorySource>(io_, config_.policy_dir, static_cast<source::Handler&>(*this));
   TRY(source_->start());
+  TRY(start_dns());
   watch_signals();
   watch_ring();
   watch_addresses();
@@ -69,6 +70,8 @@ Status Daemon::run() {
   notify_service_manager("STOPPING=1");
   server_->stop();
   source_->stop();
+  resolv_conf_->stop();
+  resolver_->stop();
   (void)allocator_.save(config_.state_dir + "/identities");
   spdlog::info(
       "casad has stopped; enforcement stays in the kernel (generation {}). `casad detach --bpffs {}` would end it",
@@ -123,7 +126,7 @@ void Daemon::on_synced() {
 }
 
 void Daemon::schedule_rebuild() {
-  if (!synced_ || rebuild_pending_) return;
+  if (!synced_ || !dns_known_ || rebuild_pending_) return;
   rebuild_pending_ = true;
   rebuild_timer_.expires_after(kRebuildDelay);
   rebuild_timer_.async_wait([this](boost::system::error_code error) {
@@ -148,7 +151,7 @@ void Daemon::rebuild() {
   note_problem("host addresses", addresses ? "" : addresses.error().context);
   const identity::ObjectSet& objects = documents_.objects();
   identity::Snapshot snapshot =
-      identity::build_snapshot(objects, {mount_, addresses ? *addresses : std::vector<IpAddress>{}}, allocator_);
+      identity::build_snapshot(objects, {mount_, addresses ? *addresses : std::vector<IpAddress>{}, dns_}, allocator_);
   compile::Compiled compiled = compile::compile(objects, snapshot, allocator_, config_.audit);
   if (!may_commit()) {
     attach();
@@ -166,6 +169,7 @@ void Daemon::rebuild() {
   decoder_.learn(snapshot, objects, allocator_);
   snapshot_ = std::move(snapshot);
   compiled_ = std::move(compiled);
+  follow_names();
   after_commit(*committed);
 }
 

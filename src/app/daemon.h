@@ -21,6 +21,8 @@
 #include "app/documents.h"
 #include "compile/compile.h"
 #include "datapath/datapath.h"
+#include "dns/resolv_conf_watch.h"
+#include "dns/resolver.h"
 #include "event/decoder.h"
 #include "identity/node.h"
 #include "identity/snapshot.h"
@@ -60,10 +62,18 @@ class Daemon final : public api::State, private source::Handler {
   bool may_commit();
   void after_commit(bool changed);
   void attach();
+  // names.cpp
+  Status start_dns();
+  void on_resolv_conf(const dns::ResolvConf& conf);
+  void learn(const std::string& fqdn, const std::vector<dns::Record>& records, std::uint32_t least_seconds);
+  void follow_names();
+  void keep_names();
+  [[nodiscard]] std::vector<api::EndpointView> named_endpoints() const;
+  [[nodiscard]] std::map<std::string, std::string> name_states() const;
   void watch_ring();
   void wait_for_ring();
   void drain_ring();
-  void handle_record(const casa_event& record);
+  void handle_record(const casa_event& record, const casa_named_event* name);
   void end_refused(const casa_event& record);
   void end_udp_flows();
   void end_unjudged();
@@ -94,6 +104,10 @@ class Daemon final : public api::State, private source::Handler {
   std::unique_ptr<datapath::Datapath> datapath_;
   std::unique_ptr<source::DirectorySource> source_;
   std::unique_ptr<api::Server> server_;
+  std::unique_ptr<dns::ResolvConfWatch> resolv_conf_;
+  std::unique_ptr<dns::Resolver> resolver_;
+  identity::DnsFacts dns_;
+  bool dns_known_ = false;  // resolv.conf was read, or cannot be
 
   identity::Snapshot snapshot_;
   compile::Compiled compiled_;

@@ -35,7 +35,9 @@ void Daemon::watch_ring() {
 }
 
 void Daemon::drain_ring() {
-  std::size_t handled = datapath_->drain(kRecordsPerRound, [this](const casa_event& record) { handle_record(record); });
+  std::size_t handled = datapath_->drain(kRecordsPerRound, [this](const casa_event& record, const casa_named_event* name) {
+    handle_record(record, name);
+  });
   idle_rounds_ = handled == 0 ? idle_rounds_ + 1 : 0;
   if (idle_rounds_ >= kIdleRounds && datapath_->sleep_on_ring()) {
     wait_for_ring();
@@ -56,7 +58,7 @@ void Daemon::wait_for_ring() {
   });
 }
 
-void Daemon::handle_record(const casa_event& record) {
+void Daemon::handle_record(const casa_event& record, const casa_named_event* name) {
   if (record.kind == CASA_EVENT_CGROUP) {
     schedule_rebuild();
     return;
@@ -66,7 +68,7 @@ void Daemon::handle_record(const casa_event& record) {
     closed_udp_.insert(record.cookie);
     return;
   }
-  if (auto flow = decoder_.decode(record)) history_.add(*flow);
+  if (auto flow = decoder_.decode(record, name)) history_.add(*flow);
 }
 
 // A dropped packet alone leaves the application waiting; it is to know at once.
@@ -108,6 +110,7 @@ void Daemon::every_second() {
     if (++seconds_ % kSweepSeconds == 0) {
       sweep(true);
       sweep_udp();
+      keep_names();
     }
     every_second();
   });
@@ -160,7 +163,9 @@ void Daemon::end_unjudged() {
   note_problem("listing sockets", sockets ? "" : sockets.error().context);
   if (!sockets) return;
   auto subjects = subjects_of_cgroups(mount_, snapshot_, compiled_.image);
-  for (const auto& refused : find_refused(*sockets, subjects, compiled_.image)) {
+  std::set<std::pair<std::uint32_t, IpAddress>> named;
+  for (const auto& entry : datapath_->learnt()) named.emplace(entry.key.subject, make_ip(entry.key.address));
+  for (const auto& refused : find_refused(*sockets, subjects, compiled_.image, named)) {
     Status ended = datapath::destroy_tcp_socket(refused.socket.ends, refused.socket.cookie);
     if (!ended) continue;  // gone already, by the sweep or by itself
     casa_event record{};

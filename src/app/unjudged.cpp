@@ -60,7 +60,8 @@ std::unordered_map<std::uint64_t, std::uint32_t> subjects_of_cgroups(const ident
 
 std::vector<RefusedConnection> find_refused(const std::vector<datapath::TcpSocket>& sockets,
                                             const std::unordered_map<std::uint64_t, std::uint32_t>& subjects,
-                                            const compile::MapImage& image) {
+                                            const compile::MapImage& image,
+                                            const std::set<std::pair<std::uint32_t, IpAddress>>& named) {
   std::map<EndsKey, const datapath::TcpSocket*> by_ends;
   std::set<std::uint16_t> listening;
   for (const auto& socket : sockets) {
@@ -87,6 +88,7 @@ std::vector<RefusedConnection> find_refused(const std::vector<datapath::TcpSocke
                          : compile::identity_of(image, socket.ends.remote);
     // On this host, but its socket is not in the list: the next packet will tell.
     if (!q.same_host && (socket.ends.remote.is_loopback() || q.peer == CASA_ID_HOST)) continue;
+    if (!q.same_host && q.direction == CASA_EGRESS && named.contains({subject, socket.ends.remote})) continue;
     compile::Decision decision = compile::decide(image, q);
     if (decision.verdict == CASA_DENIED) refused.push_back({socket, q, decision});
   }

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "compile/explain.h"
@@ -17,10 +19,12 @@ struct RefusedConnection {
   compile::Decision decision;
 };
 
-// Pure. `subjects`: the subject of every cgroup at or below a declared one (CASA_ID_NONE elsewhere).
+// Pure. `subjects`: the subject of every cgroup at or below a declared one (CASA_ID_NONE elsewhere). `named`: addresses that stand
+// for a name of that subject; what becomes of such a connection is for its next packet to say.
 std::vector<RefusedConnection> find_refused(const std::vector<datapath::TcpSocket>& sockets,
                                             const std::unordered_map<std::uint64_t, std::uint32_t>& subjects,
-                                            const compile::MapImage& image);
+                                            const compile::MapImage& image,
+                                            const std::set<std::pair<std::uint32_t, IpAddress>>& named);
 
 // Every cgroup below the declared ones, with its subject: the first declared one from the root downwards decides.
 std::unordered_map<std::uint64_t, std::uint32_t> subjects_of_cgroups(const identity::CgroupMount& mount,

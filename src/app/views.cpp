@@ -64,10 +64,15 @@ api::StatusView Daemon::status() const {
 
 std::vector<api::PolicyView> Daemon::policies() const {
   std::vector<api::PolicyView> views;
-  for (const auto& report : compiled_.policies)
+  auto states = name_states();
+  for (const auto& report : compiled_.policies) {
     views.push_back({report.kind, report.name.ns, report.name.name, report.target, report.enforcement,
                      compile::to_string(report.phase), report.message, generation_time_, report.origin,
                      report.allowed_endpoints, report.allowed_sources, report.llm_endpoint});
+    auto state = states.find(report.llm_endpoint.substr(0, report.llm_endpoint.rfind(':')));
+    if (state != states.end() && !state->second.starts_with("is "))
+      views.back().message += fmt::format("; llmEndpoint {} {}", state->first, state->second);
+  }
   std::ranges::sort(views, [](const auto& a, const auto& b) {
     return std::tie(a.ns, a.name, a.kind) < std::tie(b.ns, b.name, b.kind);
   });
@@ -100,7 +105,12 @@ std::vector<api::EndpointView> Daemon::endpoints() const {
                      report.state,
                      report.workloads,
                      report.addresses,
-                     {report.used_by.begin(), report.used_by.end()}});
+                     {report.used_by.begin(), report.used_by.end()},
+                     {},
+                     {},
+                     {},
+                     {}});
+  for (auto& view : named_endpoints()) views.push_back(std::move(view));
   return views;
 }
 
@@ -119,7 +129,7 @@ api::StatsView Daemon::stats() const {
 }
 
 Result<api::ExplainView> Daemon::explain(const api::ExplainQuery& query) const {
-  TRY_ASSIGN(compile::Explanation answer, compile::explain(compiled_, snapshot_, query.from, query.to, query.protocol));
+  TRY_ASSIGN(compile::Explanation answer, compile::explain(compiled_, snapshot_, query.from, query.to, query.protocol, name_states()));
   api::ExplainView view;
   view.verdict = event::to_string(answer.verdict);
   for (auto& step : answer.steps) {

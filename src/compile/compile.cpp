@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "compile/dns_names.h"
+
 namespace casa::compile {
 namespace {
 
@@ -19,6 +21,7 @@ using policy::CasaPolicy;
 using policy::MultiAgentSystem;
 using policy::Protocol;
 
+constexpr std::uint16_t kDnsPort = 53, kHttpPort = 80;
 constexpr std::uint8_t kV4Bits = 96;  // of an IPv4 address's 128-bit form that say so
 
 std::string text_of(const NamespacedName& name) { return name.ns + "/" + name.name; }
@@ -36,6 +39,7 @@ class Compiler {
     for (const auto& invalid : objects_.invalid) invalid_policy(invalid);
     for (const auto& [key, object] : objects_.objects)
       if (const auto* m = std::get_if<MultiAgentSystem>(&object)) multi_agent_system(*m);
+    resolvers();
     subjects();
     cgroups();
     out_.image.addresses = {snapshot_.addresses.begin(), snapshot_.addresses.end()};
@@ -86,6 +90,7 @@ class Compiler {
       if (w.instances.empty() && w.addresses.empty()) return fmt::format("endpoint {} has no running instance", where);
       return {};
     }
+    need_service(subject, service);
     if (!service.problem.empty()) return fmt::format("endpoint {} {}", where, service.problem);
     bool found = false, any = false;
     for (const auto& p : service.ports) {
@@ -140,7 +145,10 @@ class Compiler {
   }
 
   void collect_prefixes() {
-    for (const auto& [name, w] : snapshot_.workloads) workload_ids_.insert(w.identity);
+    for (const auto& [name, w] : snapshot_.workloads) {
+      workload_ids_.insert(w.identity);
+      namespaces_.emplace(w.identity, name.ns);
+    }
     for (const auto& [key, object] : objects_.objects) {
       const auto* p = std::get_if<CasaPolicy>(&object);
       if (p == nullptr) continue;
@@ -216,7 +224,8 @@ class Compiler {
       report.allowed_sources.push_back(source_text(p.allowed_sources[i]));
       allow_source(w.identity, p.allowed_sources[i], rule(report.name, fmt::format("spec.allowedSources[{}]", i)));
     }
-    if (p.llm_endpoint) llm_note(*p.llm_endpoint, report, notes);
+    if (p.llm_endpoint)
+      allow_llm(w, *p.llm_endpoint, rule(report.name, "spec.llmEndpoint"), report, notes);
     named_.insert(w.name);
     if (p.enforcement == policy::Enforcement::kAudit) audited_.insert(w.name);
     else enforced_.insert(w.name);
@@ -224,17 +233,78 @@ class Compiler {
     finish(std::move(report), w, std::move(notes));
   }
 
-  static void llm_note(const policy::LlmEndpoint& llm, PolicyReport& report, std::vector<std::string>& notes) {
+  void need_name(std::uint32_t subject, const std::string& name, std::uint32_t payload) {
+    std::uint32_t& known = out_.image.names[{subject, name}];
+    // A name that teaches is asked for as well, never the other way round.
+    if (!(known & CASA_NAME_LEARN)) known = payload;
+  }
+
+  // Only what stands in DNS: a workload that stands for a Service has no name there.
+  void need_service(std::uint32_t subject, const ServiceInfo& service) {
+    if (!snapshot_.dns.inspected) return;
+    for (const auto& name : service_names(snapshot_.dns, service.name, namespace_of(subject)))
+      need_name(subject, name, CASA_NAME_ASK);
+    for (const auto& ip : service.cluster_ips) need_name(subject, reverse_name(ip), CASA_NAME_REVERSE);
+  }
+
+  std::string namespace_of(std::uint32_t subject) const {
+    auto it = namespaces_.find(subject);
+    return it == namespaces_.end() ? std::string() : it->second;
+  }
+
+  void fail_target(const Workload& w, PolicyReport& report, std::vector<std::string>& notes, std::string why) {
+    report.phase = Phase::kFailed;
+    failed_.insert(w.name);
+    notes.push_back(std::move(why) + "; its workload is denied everything");
+  }
+
+  // A policy that needs what this kernel cannot do is never enforced in a weaker form.
+  void allow_llm(const Workload& w, const policy::LlmEndpoint& llm, const Rule& r, PolicyReport& report,
+                 std::vector<std::string>& notes) {
     report.llm_endpoint = fmt::format("{}:{}", llm.fqdn, llm.port);
-    notes.push_back(fmt::format(
-        "llmEndpoint {} is not reachable yet: this version has no FQDN enforcement, so the name stays denied",
-        report.llm_endpoint));
+    if (!snapshot_.dns.inspected)
+      return fail_target(w, report, notes,
+                         fmt::format("llmEndpoint {} needs the kernel to look into DNS and TLS, which this one cannot "
+                                     "(casad doctor says why)",
+                                     report.llm_endpoint));
+    if (llm.fqdn.size() > kMaxNameLength)
+      return fail_target(
+          w, report, notes,
+          fmt::format("llmEndpoint {} is longer than the {} characters that casad can hold", llm.fqdn, kMaxNameLength));
+    if (llm.port == kHttpPort)
+      return fail_target(w, report, notes,
+                         fmt::format("llmEndpoint {}: clear text on port 80 cannot be held to its Host header yet",
+                                     report.llm_endpoint));
+    NamedPeer& peer = out_.names[llm.fqdn];
+    peer.identity = allocator_.number_of(NameKind::kFqdn, "", llm.fqdn);
+    peer.ports.insert(llm.port);
+    peer.subjects.insert(w.identity);
+    peer.used_by.insert(text_of(report.name));
+    allow(w.identity, peer.identity, CASA_EGRESS, static_cast<std::uint8_t>(Protocol::kTcp), llm.port,
+          CASA_REASON_LLM_ALLOWED, r);
+    need_name(w.identity, llm.fqdn, CASA_NAME_LEARN | peer.identity);
+    for (const auto& name : search_forms(snapshot_.dns, llm.fqdn, w.name.ns)) need_name(w.identity, name, CASA_NAME_ASK);
+    if (snapshot_.dns.resolvers.empty())
+      notes.push_back("no resolver is known: name one in dns.resolvers of the config, or in resolv.conf");
+  }
+
+  // Who needs a name may ask the trusted resolvers, and they stand in the kernel's table.
+  void resolvers() {
+    for (const auto& ip : snapshot_.dns.resolvers) out_.image.resolvers.emplace(ResolverKey{ip, kDnsPort}, 1u);
+    std::uint32_t last = CASA_ID_NONE;
+    for (const auto& [key, payload] : out_.image.names) {
+      if (key.subject == last) continue;
+      last = key.subject;
+      for (auto protocol : {Protocol::kTcp, Protocol::kUdp})
+        allow(key.subject, CASA_ID_DNS, CASA_EGRESS, static_cast<std::uint8_t>(protocol), kDnsPort,
+              CASA_REASON_BASELINE_DNS, {});
+    }
   }
 
   void finish(PolicyReport report, const Workload& w, std::vector<std::string> notes) {
     if (w.exempt)
       notes.insert(notes.begin(), "the target is exempt by casa.io/enforcement: disabled, nothing is enforced");
-    if (w.instances.empty() && w.addresses.empty()) {
+    if (w.instances.empty() && w.addresses.empty() && report.phase != Phase::kFailed) {
       report.phase = Phase::kPending;
       notes.insert(
           notes.begin(),
@@ -288,6 +358,8 @@ class Compiler {
       defaulted_.insert(w.name);
       out_.policies_of[w.name].push_back(text_of(report.name));
       if (app.type == policy::AppType::kMcpServer) continue;
+      if (m.llm && app.type == policy::AppType::kAgent)
+        allow_llm(w, *m.llm, rule(report.name, "spec.llm_host"), report, notes);
       for (std::size_t j = 0; j < m.apps.size(); ++j) {
         const auto& callee = m.apps[j];
         if (j == i || callee.type == policy::AppType::kClient || callee.service.empty()) continue;
@@ -297,8 +369,7 @@ class Compiler {
         if (!problem.empty() && std::ranges::find(notes, problem) == notes.end()) notes.push_back(std::move(problem));
       }
     }
-    if (m.llm) llm_note(*m.llm, report, notes);
-    if (running == 0) report.phase = Phase::kPending;
+    if (running == 0 && report.phase != Phase::kFailed) report.phase = Phase::kPending;
     notes.insert(notes.begin(), fmt::format("{} of {} apps are running, {} follow the system's defaults", running,
                                             m.apps.size(), defaulted));
     report.message = fmt::format("{}", fmt::join(notes, "; "));
@@ -332,6 +403,11 @@ class Compiler {
     auto last = first;
     while (last != out_.image.policy.end() && last->first.subject == subject) ++last;
     out_.image.policy.erase(first, last);
+    auto first_name = out_.image.names.lower_bound({subject, {}});
+    auto last_name = first_name;
+    while (last_name != out_.image.names.end() && last_name->first.subject == subject) ++last_name;
+    out_.image.names.erase(first_name, last_name);
+    for (auto& [fqdn, peer] : out_.names) peer.subjects.erase(subject);
   }
 
   void add_path(const std::string& path, std::uint32_t payload) {
@@ -362,6 +438,7 @@ class Compiler {
   const bool audit_node_;
   Compiled out_;
   std::set<std::uint32_t> workload_ids_;
+  std::map<std::uint32_t, std::string> namespaces_;  // of workloads
   std::map<IpAddress, std::uint32_t> plain_addresses_;
   std::map<std::pair<NamespacedName, std::uint16_t>, EndpointReport> endpoint_reports_;
   std::set<NamespacedName> named_, audited_, enforced_, failed_, defaulted_;
@@ -396,6 +473,10 @@ Status check_limits(const MapImage& image, const Limits& limits) {
   TRY(check("policy entries", image.policy.size(), limits.policy, "limits.policyEntries"));
   TRY(check("addresses", image.addresses.size(), limits.addresses, "limits.addresses"));
   TRY(check("prefixes", image.prefixes.size(), limits.prefixes, "limits.prefixes"));
+  TRY(check("DNS names", image.names.size(), limits.names, "limits.names"));
+  if (image.resolvers.size() > CASA_MAX_RESOLVERS)
+    return fail(ErrorCode::kLimit, "{} resolvers are configured, the kernel map holds {}", image.resolvers.size(),
+                CASA_MAX_RESOLVERS);
   for (const auto& [path, payload] : image.cgroup_paths)
     if (path.size() + 2 > CASA_CGROUP_PATH_MAX)
       return fail(ErrorCode::kLimit, "cgroup path {} is longer than {} bytes", path, CASA_CGROUP_PATH_MAX - 2);

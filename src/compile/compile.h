@@ -43,17 +43,26 @@ struct EndpointReport {
   std::set<std::string> used_by;
 };
 
+// A name outside that policies allow, and the workloads that may reach it.
+struct NamedPeer {
+  std::uint32_t identity = 0;
+  std::set<std::uint16_t> ports;
+  std::set<std::uint32_t> subjects;
+  std::set<std::string> used_by;  // policies
+};
+
 struct Compiled {
   MapImage image;
   std::vector<PolicyReport> policies;
   std::vector<EndpointReport> endpoints;
+  std::map<std::string, NamedPeer> names;                          // by FQDN
   std::map<PolicyKey, RuleSource> sources;                         // of image.policy's rows
   std::map<NamespacedName, std::vector<std::string>> policies_of;  // workload -> "ns/name"
 };
 
 struct Limits {
   std::size_t cgroups = CASA_MAX_CGROUPS, subjects = CASA_MAX_SUBJECTS, policy = CASA_MAX_POLICY,
-              addresses = CASA_MAX_ADDRESSES, prefixes = CASA_MAX_PREFIXES;
+              addresses = CASA_MAX_ADDRESSES, prefixes = CASA_MAX_PREFIXES, names = CASA_MAX_NAMES;
 };
 
 Compiled compile(const identity::ObjectSet& objects, const identity::Snapshot& snapshot, identity::Allocator& allocator,

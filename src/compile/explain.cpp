@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/text.h"
+#include "policy/names.h"
 
 namespace casa::compile {
 namespace {
@@ -24,9 +25,14 @@ casa_reason denial_reason(const MapImage& image, const Question& q, std::uint32_
   if (flags & CASA_SUBJECT_NO_POLICY) return CASA_REASON_NO_POLICY;
   if (q.peer == CASA_ID_NOBODY) return CASA_REASON_NO_LISTENER;
   if (q.peer == CASA_ID_UNKNOWN) return CASA_REASON_PEER_UNKNOWN;
-  if (value_or_zero(image.policy, PolicyKey{q.subject, q.peer, q.direction, 0, 0}) != 0)
-    return CASA_REASON_PORT_NOT_ALLOWED;
+  if (q.peer == CASA_ID_DNS) return CASA_REASON_DNS_NAME_NOT_ALLOWED;
+  constexpr auto kTcp = static_cast<std::uint8_t>(policy::Protocol::kTcp);
+  if (value_or_zero(image.policy, PolicyKey{q.subject, q.peer, q.direction, 0, 0}) != 0) {
+    bool over_tcp = q.protocol != kTcp && value_or_zero(image.policy, PolicyKey{q.subject, q.peer, q.direction, kTcp, q.port}) != 0;
+    return over_tcp ? CASA_REASON_UDP_NOT_ALLOWED : CASA_REASON_PORT_NOT_ALLOWED;
+  }
   if (q.direction == CASA_INGRESS) return CASA_REASON_SOURCE_NOT_ALLOWED;
+  if (q.port == 53) return CASA_REASON_RESOLVER_NOT_TRUSTED;
   return q.peer == CASA_ID_WORLD ? CASA_REASON_EXTERNAL_NOT_ALLOWED : CASA_REASON_PEER_NOT_ALLOWED;
 }
 
@@ -36,12 +42,14 @@ struct End {
   std::uint32_t identity = 0;
   const identity::Workload* workload = nullptr;
   std::uint16_t port = 0;
+  std::string fqdn = {};
 };
 
 class Explainer {
  public:
-  Explainer(const Compiled& compiled, const Snapshot& snapshot, std::uint8_t protocol)
-      : compiled_(compiled), snapshot_(snapshot), protocol_(protocol) {}
+  Explainer(const Compiled& compiled, const Snapshot& snapshot, std::uint8_t protocol,
+            const std::map<std::string, std::string>& name_states)
+      : compiled_(compiled), snapshot_(snapshot), protocol_(protocol), name_states_(name_states) {}
 
   Result<Explanation> run(const std::string& from, const std::string& to) {
     TRY_ASSIGN(End source, parse_source(from));
@@ -119,7 +127,12 @@ class Explainer {
     if (host.find('.') == std::string::npos)
       return fail(ErrorCode::kInvalidArgument, "to '{}' is not understood: write NAMESPACE/NAME:PORT or HOST:PORT",
                   text);
-    return std::vector<End>{{text, CASA_ID_WORLD, nullptr, number}};
+    std::string fqdn;
+    if (std::string bad = policy::check_fqdn(host, fqdn); !bad.empty())
+      return fail(ErrorCode::kInvalidArgument, "to '{}' is not understood: {}", text, bad);
+    auto name = compiled_.names.find(fqdn);
+    return std::vector<End>{
+        {text, name == compiled_.names.end() ? std::uint32_t{CASA_ID_WORLD} : name->second.identity, nullptr, number, fqdn}};
   }
 
   Result<std::vector<End>> named(const std::string& text, const NamespacedName& name, std::uint16_t port) {
@@ -168,6 +181,11 @@ class Explainer {
     if (step.decision.verdict == CASA_ALLOWED) {
       step.text = step.policy.empty() ? "always allowed: a workload may talk to itself on this host"
                                       : fmt::format("{} of policy {} allows it", step.field, step.policy);
+      if (step.decision.reason == CASA_REASON_LLM_ALLOWED) {
+        step.text += ", over TLS whose server name is " + peer.fqdn;
+        if (auto state = name_states_.find(peer.fqdn); state != name_states_.end())
+          step.text += fmt::format("; {} {}", peer.fqdn, state->second);
+      }
       return;
     }
     auto policies = compiled_.policies_of.find(subject.workload->name);
@@ -179,11 +197,12 @@ class Explainer {
     if (direction == CASA_EGRESS && peer.workload != nullptr)
       suggest(fmt::format("add to a CASAPolicy of {}:\n  allowedEndpoints:\n  - {{name: {}, namespace: {}, port: {}}}",
                           name, peer.workload->name.name, peer.workload->name.ns, port));
+    else if (direction == CASA_EGRESS && !peer.fqdn.empty())
+      suggest(fmt::format("add to a CASAPolicy of {}, which may have one:\n  llmEndpoint: {{fqdn: {}, port: {}}}", name,
+                          peer.fqdn, port));
     else if (direction == CASA_EGRESS && peer.identity == CASA_ID_WORLD)
       suggest(
-          fmt::format("outside names are reached through llmEndpoint only, which this version does not enforce yet: {} "
-                      "cannot be allowed",
-                      peer.text));
+          fmt::format("{} is outside: what is there is reached by its name only, through llmEndpoint", peer.text));
     else if (direction == CASA_INGRESS && peer.workload == nullptr)
       suggest(fmt::format("add to a CASAPolicy of {}:\n  allowedSources:\n  - {}", name,
                           peer.identity == CASA_ID_HOST
@@ -199,6 +218,7 @@ class Explainer {
   const Compiled& compiled_;
   const Snapshot& snapshot_;
   const std::uint8_t protocol_;
+  const std::map<std::string, std::string>& name_states_;
   Explanation out_;
 };
 
@@ -230,11 +250,13 @@ Decision decide(const MapImage& image, const Question& q) {
 }
 
 Result<Explanation> explain(const Compiled& compiled, const Snapshot& snapshot, const std::string& from,
-                            const std::string& to, const std::string& protocol) {
+                            const std::string& to, const std::string& protocol,
+                            const std::map<std::string, std::string>& name_states) {
   if (protocol != "tcp" && protocol != "udp")
     return fail(ErrorCode::kInvalidArgument, "protocol '{}' is not understood: write tcp or udp", protocol);
   return Explainer(compiled, snapshot,
-                   static_cast<std::uint8_t>(protocol == "tcp" ? policy::Protocol::kTcp : policy::Protocol::kUdp))
+                   static_cast<std::uint8_t>(protocol == "tcp" ? policy::Protocol::kTcp : policy::Protocol::kUdp),
+                   name_states)
       .run(from, to);
 }
 
@@ -243,6 +265,8 @@ std::vector<std::string> baseline() {
       "a workload may talk to itself over loopback: every instance's processes on this host",
       "replies belong to their flow: what was allowed one way is answered the other way",
       "ICMP errors and neighbour discovery that the kernel itself sends and receives for allowed flows",
+      "DNS to trusted resolvers, for the names that its policies need: A and AAAA of its llmEndpoint and its Services, PTR of "
+      "its Services' addresses",
       "a connection to an allowed port where nobody listens reaches the kernel's own refusal (ECONNREFUSED)",
   };
 }

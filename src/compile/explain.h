@@ -38,9 +38,11 @@ struct Explanation {
 };
 
 // `from`: "ns/name" of a workload, "host", or an address; `to`: "ns/name:port" (a Service, or a workload), "host:port",
-// "address:port", "[v6]:port" or "dns.name:port". protocol: "tcp" or "udp".
+// "address:port", "[v6]:port" or "dns.name:port". protocol: "tcp" or "udp". name_states: of each FQDN that policies allow, what is
+// known of its addresses, as the end of a sentence that begins with the name.
 Result<Explanation> explain(const Compiled& compiled, const identity::Snapshot& snapshot, const std::string& from,
-                            const std::string& to, const std::string& protocol);
+                            const std::string& to, const std::string& protocol,
+                            const std::map<std::string, std::string>& name_states = {});
 
 // One sentence for each thing that is always allowed.
 std::vector<std::string> baseline();

@@ -21,6 +21,19 @@ struct PolicyKey {
   auto operator<=>(const PolicyKey&) const = default;
 };
 
+// A DNS name that a workload's policy needs, lower case, without a dot in front or behind.
+struct NameKey {
+  std::uint32_t subject = 0;
+  std::string name;
+  auto operator<=>(const NameKey&) const = default;
+};
+
+struct ResolverKey {
+  IpAddress address;
+  std::uint16_t port = 53;
+  auto operator<=>(const ResolverKey&) const = default;
+};
+
 struct MapImage {
   std::map<std::string, std::uint32_t> cgroup_paths;  // below the enforcement root
   std::map<std::uint64_t, std::uint32_t> cgroups;     // ids of those that exist now
@@ -28,6 +41,8 @@ struct MapImage {
   std::map<PolicyKey, std::uint32_t> policy;
   std::map<IpAddress, std::uint32_t> addresses;
   std::map<IpPrefix, std::uint32_t> prefixes;
+  std::map<NameKey, std::uint32_t> names;
+  std::map<ResolverKey, std::uint32_t> resolvers;
   unsigned level_min = 1, level_max = 1;  // below the enforcement root
 };
 

@@ -15,55 +15,13 @@
 #include "datapath/objects.h"
 #include "datapath/pins.h"
 #include "datapath/sock_destroy.h"
-#include "datapath/staged_table.h"
+#include "datapath/tables.h"
 
 namespace casa::datapath {
 namespace {
 
 using compile::Limits;
 using compile::MapImage;
-using compile::PolicyKey;
-
-casa_policy_key encode_policy(const PolicyKey& k) {
-  return {k.subject, k.peer, k.port, k.protocol, static_cast<casa_u8>(k.direction)};
-}
-PolicyKey decode_policy(const casa_policy_key& k) {
-  return {k.subject, k.peer, static_cast<casa_direction>(k.direction), k.protocol, k.port};
-}
-
-casa_addr_key encode_address(const IpAddress& ip) {
-  casa_addr_key key{};
-  std::memcpy(key.address, ip.bytes.data(), 16);
-  return key;
-}
-IpAddress decode_address(const casa_addr_key& key) { return make_ip(key.address); }
-
-casa_lpm_key encode_prefix(const IpPrefix& p) {
-  casa_lpm_key key{};
-  key.prefix_bits = p.length;
-  std::memcpy(key.address, p.address.bytes.data(), 16);
-  return key;
-}
-IpPrefix decode_prefix(const casa_lpm_key& key) {
-  return {make_ip(key.address), static_cast<std::uint8_t>(key.prefix_bits)};
-}
-
-// What an address in `prefix` would find without it.
-std::uint32_t shorter_prefix(const std::map<IpPrefix, std::uint32_t>& image, const IpPrefix& prefix) {
-  std::uint32_t payload = 0;
-  int longest = -1;
-  for (const auto& [other, identity] : image) {
-    if (other == prefix || other.length <= longest || !other.contains(prefix)) continue;
-    longest = other.length;
-    payload = identity;
-  }
-  return payload;
-}
-
-template <typename T>
-T same(const T& value) {
-  return value;
-}
 
 struct MappedConfig {
   casa_config* at = nullptr;
@@ -100,26 +58,28 @@ class KernelDatapath final : public Datapath {
     TRY_ASSIGN(enforce_, load_enforce(load));
     load_optional(load);
     TRY(map_config());
-    bind_tables();
-    TRY(adopt_tables());
+    tables_.bind(enforce_, watch_);
+    udp_ = {bpf_map__fd(enforce_->maps.casa_udp), "casa_udp"};
+    denials_ = {bpf_map__fd(enforce_->maps.casa_denial), "casa_denial"};
+    learnt_ = {bpf_map__fd(enforce_->maps.casa_learnt), "casa_learnt"};
+    TRY(tables_.adopt(generation()));
     return make_ring();
   }
 
   Result<bool> commit(const MapImage& image) override {
-    TRY(compile::check_limits(image, limits_));
+    TRY(compile::check_limits(image, limits()));
     MapImage next = with_kernel_names(image);
-    if (generation() != 0 && !differs(next)) return false;
-    TRY(check_room(next));
+    if (generation() != 0 && !tables_.differs(next, generation())) return false;
+    TRY(tables_.check_room(next));
     widen_levels(next);
     std::uint32_t target = generation() + 1;
-    if (Status staged = stage(next, target); !staged) {
-      revert();
+    if (Status staged = tables_.stage(next, target); !staged) {
+      tables_.revert(generation());
       return std::unexpected(std::move(staged).error());
     }
     std::atomic_ref<std::uint32_t>(config_.at->gen).store(target, std::memory_order_seq_cst);
     set_levels(next);
-    // What could not be deleted means nothing in the new generation; the next adoption removes it.
-    (void)clean(next);
+    tables_.clean(next);
     return true;
   }
 
@@ -146,11 +106,11 @@ class KernelDatapath final : public Datapath {
   std::uint32_t generation() const override {
     return std::atomic_ref<std::uint32_t>(config_.at->gen).load(std::memory_order_relaxed);
   }
-  const Limits& limits() const override { return limits_; }
+  const Limits& limits() const override { return tables_.limits(); }
 
   int ring_fd() const override { return ring_buffer__epoll_fd(ring_.get()); }
 
-  std::size_t drain(std::size_t most, const std::function<void(const casa_event&)>& handle) override {
+  std::size_t drain(std::size_t most, const RecordHandler& handle) override {
     handler_ = &handle;
     remaining_ = most;
     handled_ = 0;
@@ -207,6 +167,23 @@ class KernelDatapath final : public Datapath {
     return found;
   }
 
+  std::vector<Learnt> learnt() override {
+    std::vector<Learnt> found;
+    learnt_.each([&](const casa_learnt_key& key, const casa_learnt& value) { found.push_back({key, value}); });
+    return found;
+  }
+
+  Status learn(const casa_learn_call& call) override {
+    if (!inspect_) return fail(ErrorCode::kUnsupported, "{}", features_.at("inspection"));
+    casa_learn_call context = call;
+    LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &context, .ctx_size_in = sizeof context);
+    if (int err = bpf_prog_test_run_opts(bpf_program__fd(inspect_->progs.casa_learn), &options); err != 0)
+      return fail_errno(err, "cannot run casa_learn");
+    if (options.retval != 0)
+      return fail(ErrorCode::kInvalidArgument, "{} may stand for no name", to_string(make_ip(call.key.address)));
+    return {};
+  }
+
   Status end_connection(const casa_event& event) override {
     if (event.flags & CASA_EVENT_PEER_WAITS)
       return destroy_tcp_socket({make_ip(event.remote), make_ip(event.local), event.remote_port, event.local_port},
@@ -227,13 +204,7 @@ class KernelDatapath final : public Datapath {
     return sums;
   }
 
-  std::vector<MapUse> map_use() const override {
-    return {
-        {"casa_cgroup", cgroups_.size(), limits_.cgroups},    {"casa_cgpath", paths_.size(), limits_.cgroups},
-        {"casa_subject", subjects_.size(), limits_.subjects}, {"casa_policy", policy_.size(), limits_.policy},
-        {"casa_addr", addresses_.size(), limits_.addresses},  {"casa_lpm", prefixes_.size(), limits_.prefixes},
-    };
-  }
+  std::vector<MapUse> map_use() const override { return tables_.use(); }
 
   const std::map<std::string, std::string>& features() const override { return features_; }
 
@@ -249,6 +220,31 @@ class KernelDatapath final : public Datapath {
     };
     keep("cgroup watch", watch_, load_cgroup_watch(load));
     keep("sweep", sweep_, load_sweep(load));
+    keep("inspection", inspect_, load_inspect(load));
+    if (!inspect_) return;
+    if (Status placed = place_inspection(); !placed) {
+      features_["inspection"] = "off: " + placed.error().context;
+      inspect_ = {};
+    }
+  }
+
+  // Into the arrays that the enforcement programs call from; one program is replaced by the next in one step.
+  Status place_inspection() {
+    struct Place {
+      const bpf_map* array;
+      casa_look look;
+      const bpf_program* program;
+    };
+    const auto& programs = inspect_->progs;
+    const bpf_map *out = enforce_->maps.casa_look_out, *in = enforce_->maps.casa_look_in;
+    for (const Place& place : {Place{out, CASA_LOOK_DNS, programs.casa_dns_out}, {in, CASA_LOOK_DNS, programs.casa_dns_in},
+                               {out, CASA_LOOK_TLS, programs.casa_tls_out}, {in, CASA_LOOK_TLS, programs.casa_tls_in}}) {
+      auto index = static_cast<std::uint32_t>(place.look);
+      int program = bpf_program__fd(place.program);
+      if (int err = bpf_map_update_elem(bpf_map__fd(place.array), &index, &program, BPF_ANY); err != 0)
+        return fail_errno(err, "cannot place {}", bpf_program__name(place.program));
+    }
+    return {};
   }
 
   Status map_config() {
@@ -258,42 +254,6 @@ class KernelDatapath final : public Datapath {
     config_.at = static_cast<casa_config*>(at);
     config_.at->host_netns_cookie = own_netns_cookie();
     return {};
-  }
-
-  void bind_tables() {
-    const auto& maps = enforce_->maps;
-    cgroups_ = {{bpf_map__fd(maps.casa_cgroup), "casa_cgroup"}, same<std::uint64_t>, same<std::uint64_t>};
-    // Only the watch declares it, and without the watch nobody reads it.
-    if (watch_) {
-      auto encode = [](const std::string& path) {
-        casa_cgpath_key key{};
-        std::memcpy(key.path, path.data(), std::min<std::size_t>(path.size(), sizeof key.path - 1));
-        return key;
-      };
-      auto decode = [](const casa_cgpath_key& key) {
-        return std::string(key.path, ::strnlen(key.path, sizeof key.path));
-      };
-      paths_ = {{bpf_map__fd(watch_->maps.casa_cgpath), "casa_cgpath"}, encode, decode};
-    }
-    subjects_ = {{bpf_map__fd(maps.casa_subject), "casa_subject"}, same<std::uint32_t>, same<std::uint32_t>};
-    policy_ = {{bpf_map__fd(maps.casa_policy), "casa_policy"}, encode_policy, decode_policy};
-    addresses_ = {{bpf_map__fd(maps.casa_addr), "casa_addr"}, encode_address, decode_address};
-    prefixes_ = {{bpf_map__fd(maps.casa_lpm), "casa_lpm"}, encode_prefix, decode_prefix, shorter_prefix};
-    udp_ = {bpf_map__fd(maps.casa_udp), "casa_udp"};
-    denials_ = {bpf_map__fd(maps.casa_denial), "casa_denial"};
-    auto size = [](const bpf_map* map) { return static_cast<std::size_t>(bpf_map__max_entries(map)); };
-    limits_ = {size(maps.casa_cgroup), size(maps.casa_subject), size(maps.casa_policy), size(maps.casa_addr),
-               size(maps.casa_lpm)};
-  }
-
-  Status adopt_tables() {
-    std::uint32_t gen = generation();
-    TRY(cgroups_.adopt(gen));
-    if (watch_) TRY(paths_.adopt(gen));
-    TRY(subjects_.adopt(gen));
-    TRY(policy_.adopt(gen));
-    TRY(addresses_.adopt(gen));
-    return prefixes_.adopt(gen);
   }
 
   struct RingCloser {
@@ -309,7 +269,8 @@ class KernelDatapath final : public Datapath {
   static int on_record(void* self, void* data, std::size_t size) {
     auto* that = static_cast<KernelDatapath*>(self);
     if (size >= sizeof(casa_event) && that->handler_ != nullptr)
-      (*that->handler_)(*static_cast<const casa_event*>(data));
+      (*that->handler_)(*static_cast<const casa_event*>(data),
+                        size >= sizeof(casa_named_event) ? static_cast<const casa_named_event*>(data) : nullptr);
     ++that->handled_;
     // A negative answer ends this round after the present record.
     return --that->remaining_ == 0 ? -EAGAIN : 0;
@@ -322,72 +283,6 @@ class KernelDatapath final : public Datapath {
     for (const auto& [path, payload] : image.cgroup_paths)
       next.cgroup_paths.emplace(options_.mount.kernel_root + "/" + path, payload);
     return next;
-  }
-
-  bool differs(const MapImage& next) {
-    sync_cgroups(next);
-    return cgroups_.differs(next.cgroups) || (watch_ && paths_.differs(next.cgroup_paths)) ||
-           subjects_.differs(next.subjects) || policy_.differs(next.policy) || addresses_.differs(next.addresses) ||
-           prefixes_.differs(next.prefixes);
-  }
-
-  // The kernel enters and removes cgroups by itself; what it did is no difference.
-  void sync_cgroups(const MapImage& next) {
-    auto payload = [&](std::uint64_t id) {
-      auto value = cgroups_.map().get(id);
-      return value ? (value->since <= generation() ? value->cur : value->prev) : 0u;
-    };
-    std::vector<std::uint64_t> ids;
-    for (const auto& [id, wanted] : next.cgroups)
-      if (!cgroups_.applied().contains(id)) ids.push_back(id);
-    for (const auto& [id, applied] : cgroups_.applied())
-      if (!next.cgroups.contains(id)) ids.push_back(id);
-    for (auto id : ids) cgroups_.note(id, payload(id));
-  }
-
-  Status check_room(const MapImage& next) const {
-    auto check = [](const char* name, std::size_t needed, std::size_t capacity) -> Status {
-      if (needed <= capacity) return {};
-      return fail(ErrorCode::kLimit,
-                  "kernel map {} holds {} entries; old and new generation together need {} for a moment", name,
-                  capacity, needed);
-    };
-    TRY(check("casa_cgroup", cgroups_.size_while_staged(next.cgroups), limits_.cgroups));
-    TRY(check("casa_subject", subjects_.size_while_staged(next.subjects), limits_.subjects));
-    TRY(check("casa_policy", policy_.size_while_staged(next.policy), limits_.policy));
-    TRY(check("casa_addr", addresses_.size_while_staged(next.addresses), limits_.addresses));
-    TRY(check("casa_lpm", prefixes_.size_while_staged(next.prefixes), limits_.prefixes));
-    if (watch_) TRY(check("casa_cgpath", paths_.size_while_staged(next.cgroup_paths), limits_.cgroups));
-    return {};
-  }
-
-  // Paths first: a cgroup made from here on is entered by the kernel with the right payload for both generations.
-  Status stage(const MapImage& next, std::uint32_t target) {
-    if (watch_) TRY(paths_.stage(next.cgroup_paths, target));
-    TRY(cgroups_.stage(next.cgroups, target));
-    TRY(subjects_.stage(next.subjects, target));
-    TRY(policy_.stage(next.policy, target));
-    TRY(addresses_.stage(next.addresses, target));
-    return prefixes_.stage(next.prefixes, target);
-  }
-
-  void revert() {
-    std::uint32_t gen = generation();
-    if (watch_) (void)paths_.revert(gen);
-    (void)cgroups_.revert(gen);
-    (void)subjects_.revert(gen);
-    (void)policy_.revert(gen);
-    (void)addresses_.revert(gen);
-    (void)prefixes_.revert(gen);
-  }
-
-  Status clean(const MapImage& next) {
-    if (watch_) TRY(paths_.clean(next.cgroup_paths));
-    TRY(cgroups_.clean(next.cgroups));
-    TRY(subjects_.clean(next.subjects));
-    TRY(policy_.clean(next.policy));
-    TRY(addresses_.clean(next.addresses));
-    return prefixes_.clean(next.prefixes);
   }
 
   void widen_levels(const MapImage& next) {
@@ -413,19 +308,15 @@ class KernelDatapath final : public Datapath {
   EnforceObject enforce_;
   WatchObject watch_;
   SweepObject sweep_;
+  InspectObject inspect_;
   std::map<std::string, std::string> features_;
   MappedConfig config_;
-  Limits limits_;
-  StagedTable<std::uint64_t, std::uint64_t> cgroups_;
-  StagedTable<std::string, casa_cgpath_key> paths_;
-  StagedTable<std::uint32_t, std::uint32_t> subjects_;
-  StagedTable<PolicyKey, casa_policy_key> policy_;
-  StagedTable<IpAddress, casa_addr_key> addresses_;
-  StagedTable<IpPrefix, casa_lpm_key> prefixes_;
+  Tables tables_;
   BpfMap<casa_udp_key, casa_sk> udp_;
   BpfMap<casa_denial_key, casa_denial> denials_;
+  BpfMap<casa_learnt_key, casa_learnt> learnt_;
   std::unique_ptr<ring_buffer, RingCloser> ring_;
-  const std::function<void(const casa_event&)>* handler_ = nullptr;
+  const RecordHandler* handler_ = nullptr;
   std::size_t remaining_ = 0, handled_ = 0;
 };
 

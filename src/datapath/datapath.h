@@ -18,6 +18,7 @@
 #include "casa/abi/stats.h"
 #include "compile/compile.h"
 #include "compile/map_image.h"
+#include "datapath/tables.h"
 #include "identity/cgroups.h"
 
 namespace casa::datapath {
@@ -26,11 +27,6 @@ struct Options {
   std::string bpffs;  // pins go to <bpffs>/abi-<N>
   identity::CgroupMount mount;
   compile::Limits limits;  // sizes of maps that do not exist yet
-};
-
-struct MapUse {
-  std::string name;
-  std::size_t used = 0, capacity = 0;
 };
 
 struct ProgramCost {
@@ -57,9 +53,10 @@ class Datapath {
   [[nodiscard]] virtual std::uint32_t generation() const = 0;
   [[nodiscard]] virtual const compile::Limits& limits() const = 0;  // real map sizes
 
-  // The ring. `drain` handles at most `most` records and returns how many it did.
+  // The ring. `drain` handles at most `most` records and returns how many it did. `name` is null but for a denial about a name.
   [[nodiscard]] virtual int ring_fd() const = 0;
-  virtual std::size_t drain(std::size_t most, const std::function<void(const casa_event&)>& handle) = 0;
+  using RecordHandler = std::function<void(const casa_event& record, const casa_named_event* name)>;
+  virtual std::size_t drain(std::size_t most, const RecordHandler& handle) = 0;
   // Tells the kernel that nobody looks at the ring without being woken; returns false when something waits in it already.
   virtual bool sleep_on_ring() = 0;
 
@@ -76,6 +73,16 @@ class Datapath {
     casa_denial value;
   };
   virtual std::vector<Denial> denials() = 0;
+
+  // Addresses that stand for the names of workloads, those included that have run out.
+  struct Learnt {
+    casa_learnt_key key;
+    casa_learnt value;
+  };
+  virtual std::vector<Learnt> learnt() = 0;
+  // One address that the daemon's own resolver found. kUnsupported without inspection; kInvalidArgument for an address that no
+  // name may stand for (loopback, link-local, multicast).
+  virtual Status learn(const casa_learn_call& call) = 0;
 
   // Ends the connection of a refused packet, so that the application learns at once (SOCK_DESTROY).
   virtual Status end_connection(const casa_event& event) = 0;

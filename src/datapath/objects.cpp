@@ -41,6 +41,7 @@ void size_maps(bpf_object* object, const LoadOptions& options) {
       {"casa_cgroup", options.limits.cgroups},   {"casa_cgpath", options.limits.cgroups},
       {"casa_subject", options.limits.subjects}, {"casa_policy", options.limits.policy},
       {"casa_addr", options.limits.addresses},   {"casa_lpm", options.limits.prefixes},
+      {"casa_name", options.limits.names},
   };
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object) {
@@ -91,5 +92,6 @@ Result<WatchObject> load_cgroup_watch(const LoadOptions& options) {
   return load_object<casa_cgroup_watch>("cgroup_watch", options);
 }
 Result<SweepObject> load_sweep(const LoadOptions& options) { return load_object<casa_sweep>("sweep", options); }
+Result<InspectObject> load_inspect(const LoadOptions& options) { return load_object<casa_inspect>("inspect", options); }
 
 }  // namespace casa::datapath

@@ -1,4 +1,4 @@
-// The three BPF objects as loaded programs: opened with their maps bound to the pins of one directory, so that whoever
+// The four BPF objects as loaded programs: opened with their maps bound to the pins of one directory, so that whoever
 // loads second finds what the first made.
 #pragma once
 
@@ -14,6 +14,7 @@
 #include "cgroup_watch.skel.h"
 #include "compile/compile.h"
 #include "enforce.skel.h"
+#include "inspect.skel.h"
 #include "skeleton.h"
 #include "sweep.skel.h"
 
@@ -22,6 +23,7 @@ namespace casa::datapath {
 using EnforceObject = Skeleton<casa_enforce>;
 using WatchObject = Skeleton<casa_cgroup_watch>;
 using SweepObject = Skeleton<casa_sweep>;
+using InspectObject = Skeleton<casa_inspect>;
 
 struct LoadOptions {
   std::string pin_dir;  // empty: private maps that vanish with the object (probing)
@@ -33,6 +35,7 @@ struct LoadOptions {
 Result<EnforceObject> load_enforce(const LoadOptions& options);
 Result<WatchObject> load_cgroup_watch(const LoadOptions& options);
 Result<SweepObject> load_sweep(const LoadOptions& options);
+Result<InspectObject> load_inspect(const LoadOptions& options);
 
 // libbpf's messages since the last call: warnings only, newest last, bounded.
 std::string take_libbpf_log();

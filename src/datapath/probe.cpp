@@ -47,6 +47,7 @@ std::vector<Probe> probe_kernel() {
   probes.push_back(probe_of("enforcement programs", true, load_enforce(options)));
   probes.push_back(probe_of("cgroup watch (new cgroups enforced from mkdir)", false, load_cgroup_watch(options)));
   probes.push_back(probe_of("sweep (idle connections end, live counters)", false, load_sweep(options)));
+  probes.push_back(probe_of("inspection (DNS names, TLS server names: llmEndpoint)", false, load_inspect(options)));
   Fd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   probes.push_back({"sock_diag (refused connections end at once)", static_cast<bool>(fd), false,
                     fd ? "" : "cannot open a sock_diag socket"});
@@ -58,10 +59,12 @@ Result<std::vector<ProgramCost>> verifier_costs() {
   TRY_ASSIGN(EnforceObject enforce, load_enforce(options));
   TRY_ASSIGN(WatchObject watch, load_cgroup_watch(options));
   TRY_ASSIGN(SweepObject sweep, load_sweep(options));
+  auto inspect = load_inspect(options);
   std::vector<ProgramCost> costs;
   append_costs(enforce->obj, costs);
   append_costs(watch->obj, costs);
   append_costs(sweep->obj, costs);
+  if (inspect) append_costs((*inspect)->obj, costs);
   return costs;
 }
 

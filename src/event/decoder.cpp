@@ -43,11 +43,42 @@ News news_of(std::uint8_t kind) {
 
 std::uint64_t monotonic_ns() { return static_cast<std::uint64_t>(now_ns(CLOCK_MONOTONIC)); }
 
+std::string asked_name(const casa_named_event& record) {
+  constexpr std::size_t kLongestLabel = 24;
+  std::string text, label;
+  auto end_label = [&] {
+    if (!text.empty()) text += '.';
+    text += label.size() > kLongestLabel ? fmt::format("({})", label.size()) : label;
+    label.clear();
+  };
+  auto add = [&](char c) {
+    bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+    label += plain ? c : '?';
+  };
+  const char *at = record.name, *end = record.name + sizeof record.name;
+  if (record.name_form == CASA_NAME_TEXT) {
+    for (++at; at != end && *at != '\0'; ++at) {
+      if (*at == '.') end_label();
+      else add(*at);
+    }
+    if (!label.empty()) end_label();
+  } else if (record.name_form == CASA_NAME_WIRE) {
+    while (at != end && *at != '\0') {
+      auto length = static_cast<unsigned char>(*at++);
+      if (length > 63) return text;
+      for (; length > 0 && at != end; --length) add(*at++);
+      end_label();
+    }
+  }
+  return text;
+}
+
 Decoder::Decoder() {
   add_name(CASA_ID_HOST, {PeerName::Kind::kHost, "", "host", "", "", ""});
   add_name(CASA_ID_WORLD, {PeerName::Kind::kWorld, "", "", "", "", ""});
   add_name(CASA_ID_NOBODY, {PeerName::Kind::kNobody, "", "", "", "", ""});
   add_name(CASA_ID_UNKNOWN, {PeerName::Kind::kUnknown, "", "", "", "", ""});
+  add_name(CASA_ID_DNS, {PeerName::Kind::kDns, "", "", "", "", ""});
   unknown_ = names_.at(CASA_ID_UNKNOWN);
 }
 
@@ -70,8 +101,15 @@ void Decoder::learn(const identity::Snapshot& snapshot, const identity::ObjectSe
     if (key.kind != policy::Kind::kCasaPolicy && key.kind != policy::Kind::kMultiAgentSystem) continue;
     auto& slot = policies_[allocator.number_of(identity::NameKind::kPolicy, key.ns, key.name)];
     if (!slot) slot = std::make_shared<const std::string>(key.ns + "/" + key.name);
+    auto add_fqdn = [&](const std::optional<policy::LlmEndpoint>& llm) {
+      if (llm)
+        add_name(allocator.number_of(identity::NameKind::kFqdn, "", llm->fqdn),
+                 {PeerName::Kind::kFqdn, "", "", "", "", llm->fqdn});
+    };
+    if (const auto* m = std::get_if<policy::MultiAgentSystem>(&object)) add_fqdn(m->llm);
     const auto* p = std::get_if<policy::CasaPolicy>(&object);
     if (p == nullptr) continue;
+    add_fqdn(p->llm_endpoint);
     for (const auto& source : p->allowed_sources)
       if (const auto* prefix = std::get_if<IpPrefix>(&source.from))
         add_name(allocator.number_of(identity::NameKind::kPrefix, "", to_string(*prefix)),
@@ -126,9 +164,13 @@ Flow Decoder::flow_of(const casa_event& r) const {
   return flow;
 }
 
-std::optional<Flow> Decoder::decode(const casa_event& r) {
+std::optional<Flow> Decoder::decode(const casa_event& r, const casa_named_event* name) {
   if (r.kind == CASA_EVENT_CGROUP || r.kind < CASA_EVENT_FLOW_START || r.kind > CASA_EVENT_CGROUP) return std::nullopt;
   Flow flow = flow_of(r);
+  if (name != nullptr) {
+    if (std::string text = asked_name(*name); !text.empty())
+      flow.asked_name = std::make_shared<const std::string>(std::move(text));
+  }
   if (r.kind != CASA_EVENT_DENIED) return flow;
   if (denials_.size() >= kMaxDenialKeys) denials_.clear();
   KnownDenial& known = denials_[bytes_of(key_of(r))];

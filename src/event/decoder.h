@@ -19,6 +19,11 @@ namespace casa::event {
 // CLOCK_MONOTONIC, as records have it.
 std::uint64_t monotonic_ns();
 
+// The name that a denial is about, for people: "api.example.com". A label that is longer than any in a name that people use
+// carries something else, perhaps a secret: only its length is told ("(52).evil.example"). Bytes that no name has become '?';
+// empty when there is no name.
+std::string asked_name(const casa_named_event& record);
+
 class Decoder {
  public:
   Decoder();
@@ -27,7 +32,8 @@ class Decoder {
   void learn(const identity::Snapshot& snapshot, const identity::ObjectSet& objects, identity::Allocator& allocator);
 
   // Nothing for records that are no flow news (cgroups), and for a DENIED record that tells nothing new.
-  std::optional<Flow> decode(const casa_event& record);
+  // `name`: the same record where a name follows it, else null.
+  std::optional<Flow> decode(const casa_event& record, const casa_named_event* name = nullptr);
 
   // The totals that the kernel kept from before this daemon started: they are not news.
   void start_from(const casa_denial_key& key, const casa_denial& value);

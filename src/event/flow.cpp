@@ -16,6 +16,8 @@ const char* to_string(PeerName::Kind kind) {
     case PeerName::Kind::kWorld: return "world";
     case PeerName::Kind::kCidr: return "cidr";
     case PeerName::Kind::kNobody: return "nobody";
+    case PeerName::Kind::kDns: return "dns";
+    case PeerName::Kind::kFqdn: return "fqdn";
     case PeerName::Kind::kUnknown: break;
   }
   return "unknown";

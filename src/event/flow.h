@@ -17,7 +17,7 @@ namespace casa::event {
 
 // Who is at one end, as far as the identity tells it.
 struct PeerName {
-  enum class Kind : std::uint8_t { kWorkload, kService, kHost, kWorld, kCidr, kNobody, kUnknown };
+  enum class Kind : std::uint8_t { kWorkload, kService, kHost, kWorld, kCidr, kNobody, kUnknown, kDns, kFqdn };
   Kind kind = Kind::kUnknown;
   std::string ns;             // workload, service
   std::string name;           // workload: its name; service: its name; cidr: the prefix
@@ -25,7 +25,7 @@ struct PeerName {
   std::string service;        // the Service it is reached by, when that is one
   std::string fqdn;
 };
-const char* to_string(PeerName::Kind kind);  // "workload", "service", "host", "world", "cidr", "nobody", "unknown"
+const char* to_string(PeerName::Kind kind);  // "workload", "service", "host", "world", "cidr", "nobody", "unknown", "dns", "fqdn"
 
 struct Party {
   std::shared_ptr<const PeerName> who;  // never null
@@ -50,6 +50,7 @@ struct Flow {
   Party source;               // who opened the conversation
   Party destination;
   std::shared_ptr<const std::string> policy;         // "team-a/agent" whose rule decided; null when none did
+  std::shared_ptr<const std::string> asked_name;     // DENIED: the DNS or server name that was refused; null when none
   std::uint64_t bytes_sent = 0, bytes_received = 0;  // source to destination, and back
   std::uint64_t packets_sent = 0, packets_received = 0;
   std::uint32_t count = 1;  // attempts (DENIED)

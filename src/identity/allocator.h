@@ -12,7 +12,7 @@
 
 namespace casa::identity {
 
-enum class NameKind : std::uint8_t { kWorkload, kUndeclared, kService, kPrefix, kPolicy };
+enum class NameKind : std::uint8_t { kWorkload, kUndeclared, kService, kPrefix, kPolicy, kFqdn };
 
 class Allocator {
  public:

@@ -61,6 +61,7 @@ class Builder {
     find_addresses();
     find_services();
     find_cgroups();
+    find_resolvers();
     return std::move(out_);
   }
 
@@ -69,6 +70,15 @@ class Builder {
   void each(auto&& visit) const {
     for (const auto& [key, object] : objects_.objects)
       if (const T* value = std::get_if<T>(&object)) visit(*value);
+  }
+
+  // The node's resolvers, and the cluster's where there is one.
+  void find_resolvers() {
+    out_.dns = node_.dns;
+    auto cluster = out_.services.find({"kube-system", "kube-dns"});
+    if (cluster == out_.services.end()) return;
+    for (const auto& ip : cluster->second.cluster_ips)
+      if (std::ranges::find(out_.dns.resolvers, ip) == out_.dns.resolvers.end()) out_.dns.resolvers.push_back(ip);
   }
 
   void add_mas_namespace(const std::string& ns) {

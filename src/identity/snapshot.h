@@ -72,17 +72,27 @@ struct ServiceInfo {
   std::string problem;      // why it resolves to nothing
 };
 
+// What this node's DNS is like, and whether the kernel can look into it.
+struct DnsFacts {
+  bool inspected = false;            // the programs that look at DNS and TLS are loaded
+  std::vector<IpAddress> resolvers;  // trusted, at port 53
+  std::vector<std::string> search;   // domains that stub resolvers append, without dots in front or behind
+  std::string cluster_domain = "cluster.local";
+};
+
 struct Snapshot {
   std::map<NamespacedName, Workload> workloads;
   std::map<std::string, MasNamespace> mas_namespaces;
   std::map<NamespacedName, ServiceInfo> services;
   std::map<IpAddress, std::uint32_t> addresses;  // pods, cluster IPs, backends, this host
+  DnsFacts dns;                                  // the cluster's own resolver included
   std::vector<std::string> problems;             // objects that contradict one another, one sentence each
 };
 
 struct NodeFacts {
   CgroupMount mount;
   std::vector<IpAddress> host_addresses;  // without loopback
+  DnsFacts dns;
 };
 
 Snapshot build_snapshot(const ObjectSet& objects, const NodeFacts& node, Allocator& allocator);

@@ -51,6 +51,21 @@ struct casa_event {
 };
 CASA_ASSERT_SIZE(struct casa_event, 160);
 
+/* A denial about a name: the name follows its record. The reader tells by the record's length. */
+struct casa_named_event {
+  struct casa_event event;
+  casa_u8 name_form; /* enum casa_name_form */
+  casa_u8 pad[7];
+  char name[CASA_NAME_LEN];
+};
+CASA_ASSERT_SIZE(struct casa_named_event, 360);
+
+enum casa_name_form {
+  CASA_NAME_NONE = 0,
+  CASA_NAME_WIRE = 1, /* a DNS message from its question's name on: labels with their lengths; may be cut or broken */
+  CASA_NAME_TEXT = 2, /* as a TLS or HTTP client wrote it, behind one byte that means nothing; ends at a zero */
+};
+
 #define CASA_EVENT_ESTABLISHED 1 /* DENIED: the socket was connected: the daemon ends it (SOCK_DESTROY) */
 #define CASA_EVENT_PEER_WAITS                                                                                          \
   2 /* DENIED: the peer is on this host and waits for an answer to its SYN: it is ended too,

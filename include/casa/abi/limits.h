@@ -7,7 +7,7 @@
 #ifndef CASA_ABI_LIMITS_H
 #define CASA_ABI_LIMITS_H
 
-#define CASA_ABI_VERSION 1
+#define CASA_ABI_VERSION 2
 
 #define CASA_MAX_CGROUP_LEVEL 16 /* a declared cgroup may be this deep below the cgroup2 mount */
 #define CASA_CGROUP_PATH_MAX 256 /* bytes with the final NUL, below the cgroup2 mount */
@@ -17,11 +17,26 @@
 #define CASA_MAX_POLICY 524288     /* casa_policy: (subject, peer, port) entries */
 #define CASA_MAX_ADDRESSES 262144  /* casa_addr: exact addresses */
 #define CASA_MAX_PREFIXES 65536    /* casa_lpm: CIDRs */
+#define CASA_MAX_NAMES 262144      /* casa_name: (workload, DNS name) */
+#define CASA_MAX_RESOLVERS 256     /* casa_resolver */
+#define CASA_MAX_LEARNT 65536      /* casa_learnt: (workload, address) that a DNS answer gave */
+#define CASA_MAX_QUERIES 16384     /* casa_query: DNS queries that wait for their answer */
 #define CASA_MAX_UDP_FLOWS 32768   /* casa_udp: conversations of UDP sockets */
 #define CASA_MAX_DENIALS 16384     /* casa_denial: (workload, peer, port, reason) being aggregated */
 #define CASA_RING_BYTES (4 << 20)  /* casa_ring */
 #define CASA_RING_WAKE_BYTES 65536 /* wake the reader at once when this much waits */
 
 #define CASA_COMM_LEN 16
+/*
+ * A DNS name that a policy can need: 190 characters, the dot in front, zeros behind. DNS would allow 253; a program's stack, on which the
+ * name of a query has to lie, does not, and nobody's LLM is called that.
+ */
+#define CASA_NAME_LEN 192
+
+#define CASA_LEARNT_SECONDS_MIN 30 /* however short its TTL, a learnt address serves this long */
+#define CASA_LEARNT_SECONDS_MAX 86400
+#define CASA_LEARNT_IN_USE_SECONDS 60 /* a flow that uses a learnt address keeps it at least this long */
+#define CASA_LEARNT_SLOTS 4 /* names of one workload that may share one address */
+#define CASA_QUERY_SECONDS 30 /* an answer that comes later is nobody's */
 
 #endif

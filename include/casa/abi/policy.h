@@ -122,6 +122,8 @@ struct casa_sk {
   casa_u32 pid; /* who made the socket, or last called connect()/sendto() on it */
   casa_u32 peer_pid;
   casa_u32 denied_second; /* when the daemon was last asked to end this connection */
+  casa_u32 used_jiffies; /* CASA_SK_NAMED: when the learnt address was last marked as in use */
+  casa_u32 pad;
   casa_u8 verdict; /* enum casa_verdict */
   casa_u8 reason;
   casa_u8 direction;
@@ -133,9 +135,13 @@ struct casa_sk {
   char comm[CASA_COMM_LEN];
   char peer_comm[CASA_COMM_LEN];
 };
-CASA_ASSERT_SIZE(struct casa_sk, 152);
+CASA_ASSERT_SIZE(struct casa_sk, 160);
 #define CASA_SK_STARTED 1 /* FLOW_START was sent for the present cookie */
 #define CASA_SK_SAME_HOST 2 /* the peer was found by its socket, no address was asked */
+#define CASA_SK_LOOK 4 /* what is sent is still to be looked at: packets go through casa_look_out and casa_look_in */
+#define CASA_SK_NAMED 8 /* the peer is known by a DNS name that its address was learnt for */
+#define CASA_SK_PROVEN 16 /* the first bytes named that peer: nothing is looked at any more */
+#define CASA_SK_HOST_NETNS 32 /* made in the host's own network namespace */
 
 /*
  * casa_udp: LRU hash, conversations of managed UDP sockets, one per remote end. A reply is allowed because its
@@ -149,6 +155,105 @@ struct casa_udp_key { /* value: struct casa_sk */
   casa_u32 pad2;
 };
 CASA_ASSERT_SIZE(struct casa_udp_key, 32);
+
+/*
+ * casa_resolver: hash. Key: a trusted resolver. Payload: 1. Asked before casa_addr: such a peer is CASA_ID_DNS, if it is on
+ * this host only when no workload holds the port.
+ */
+struct casa_resolver_key {
+  casa_u8 address[16];
+  casa_u16 port;
+  casa_u16 pad;
+};
+CASA_ASSERT_SIZE(struct casa_resolver_key, 20);
+
+/*
+ * casa_name: hash. Which names a workload needs. Key: subject and the name, lower case, a dot before each label (".api.example"),
+ * padded with zeros. Payload: CASA_NAME_LEARN and the identity of a name whose addresses its answers teach; or CASA_NAME_ASK, a
+ * name that may be asked for and teaches nothing; or CASA_NAME_REVERSE, the name of an address (PTR).
+ */
+struct casa_name_key {
+  casa_u32 subject;
+  char name[CASA_NAME_LEN];
+};
+CASA_ASSERT_SIZE(struct casa_name_key, 196);
+#define CASA_NAME_LEARN 0x80000000u
+#define CASA_NAME_ASK 1
+#define CASA_NAME_REVERSE 2
+
+/*
+ * casa_learnt: LRU hash. Which names of its policy a workload's address stands for, learnt from DNS answers. Of no generation: it
+ * permits nothing by itself, casa_policy speaks of the name's identity. Written by the kernel, and for the daemon's own look-ups by
+ * casa_learn.
+ */
+struct casa_learnt_key {
+  casa_u32 subject;
+  casa_u8 address[16];
+};
+CASA_ASSERT_SIZE(struct casa_learnt_key, 20);
+struct casa_learnt_slot {
+  casa_u32 identity; /* of the name; 0 = free */
+  casa_u32 expires; /* CLOCK_MONOTONIC seconds; past it new connections find nothing, those that there are stay */
+  casa_u32 sources; /* CASA_LEARNT_* */
+};
+#define CASA_LEARNT_ANSWER 1 /* an answer to the workload itself */
+#define CASA_LEARNT_RESOLVER 2 /* the daemon's own resolver */
+struct casa_learnt {
+  struct casa_learnt_slot slots[CASA_LEARNT_SLOTS];
+};
+CASA_ASSERT_SIZE(struct casa_learnt, 48);
+
+/* What the daemon hands to the casa_learn program. */
+struct casa_learn_call {
+  struct casa_learnt_key key;
+  casa_u32 identity;
+  casa_u32 ttl; /* seconds */
+  casa_u32 sources;
+};
+CASA_ASSERT_SIZE(struct casa_learn_call, 32);
+
+/* casa_query: LRU hash. A DNS query that waits for its answer; value: CLOCK_MONOTONIC nanoseconds of the question. */
+struct casa_query_key {
+  casa_u64 cookie;
+  casa_u8 remote[16];
+  casa_u32 name; /* payload of casa_name */
+  casa_u16 remote_port;
+  casa_u16 id;
+  casa_u16 type;
+  casa_u16 pad;
+  casa_u32 pad2;
+};
+CASA_ASSERT_SIZE(struct casa_query_key, 40);
+
+/*
+ * casa_stream: socket storage. What has been read of a TCP stream whose first bytes are looked at; gone once they are known.
+ * `name` stands first so that it is the key of casa_name as it is, and has room behind it for a read that the verifier can bound.
+ */
+struct casa_stream {
+  struct casa_name_key key;
+  casa_u8 room[CASA_NAME_LEN];
+  casa_u32 next; /* TCP sequence number of the first byte not read yet */
+  casa_u32 at; /* where the reading stands in the present packet */
+  casa_u32 left; /* bytes of the present field that are still to come */
+  casa_u32 hello_left; /* TLS: of the ClientHello */
+  casa_u32 extensions_left; /* TLS: of its extensions */
+  casa_u16 name_length;
+  casa_u16 have; /* bytes gathered of the present field */
+  casa_u8 field[16]; /* the present field; longer than any, so that a read can be bounded */
+  casa_u8 phase;
+  casa_u8 flags;
+  casa_u8 refused; /* enum casa_reason: the stream is over */
+  casa_u8 started; /* the SYN was seen */
+};
+CASA_ASSERT_SIZE(struct casa_stream, 432);
+
+/* Programs that look at what is sent, by their place in casa_look_out and casa_look_in. */
+enum casa_look {
+  CASA_LOOK_DNS = 0,
+  CASA_LOOK_TLS = 1,
+  CASA_LOOK_HTTP = 2,
+  CASA_LOOK_COUNT = 4,
+};
 
 /*
  * casa_denial: LRU hash, denials being added up: one event per key and second.

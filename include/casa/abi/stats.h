@@ -21,7 +21,15 @@
   X(FAIL_CGROUP_INSERT, "failuresCgroupInsert")                                                                        \
   X(FAIL_DENIAL_INSERT, "failuresDenialInsert")                                                                        \
   X(FAIL_PACKET_LOAD, "failuresPacketLoad")                                                                            \
-  X(FAIL_CONFIG, "failuresConfig")
+  X(FAIL_CONFIG, "failuresConfig")                                                                                     \
+  X(FAIL_LEARNT_INSERT, "failuresLearntInsert")                                                                        \
+  X(FAIL_QUERY_INSERT, "failuresQueryInsert")                                                                          \
+  X(FAIL_LOOK, "failuresLook")                                                                                         \
+  X(DNS_QUERIES, "dnsQueries")                                                                                         \
+  X(DNS_ANSWERS, "dnsAnswers")                                                                                         \
+  X(DNS_LEARNT, "dnsAddressesLearnt")                                                                                  \
+  X(DNS_UNLEARNABLE, "dnsAddressesNotLearnt")                                                                          \
+  X(NAMES_PROVEN, "serverNamesProven")
 
 enum casa_stat {
 #define CASA_STAT_ENUM(name, json) CASA_STAT_##name,

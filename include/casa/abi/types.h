@@ -29,6 +29,7 @@ enum casa_identity {
   CASA_ID_WORLD = 2, /* an address that nothing is known about, outside this host */
   CASA_ID_NOBODY = 3, /* this host, but no socket listens there (the kernel would answer "connection refused") */
   CASA_ID_UNKNOWN = 4, /* this host, but the peer's socket cannot be found */
+  CASA_ID_DNS = 5, /* a trusted resolver, at the port that it is trusted for */
   CASA_ID_FIRST = 256,
 };
 
@@ -52,6 +53,8 @@ enum casa_verdict {
   X(3, MAS_DEFAULT, "mas_default")                                                                                     \
   X(4, BASELINE_LOOPBACK, "baseline_loopback")                                                                         \
   X(5, CONNECTION_REFUSED, "connection_refused")                                                                       \
+  X(6, LLM_ALLOWED, "llm_allowed")                                                                                     \
+  X(7, BASELINE_DNS, "baseline_dns")                                                                                   \
   X(32, NO_POLICY, "no_policy")                                                                                        \
   X(33, POLICY_INVALID, "policy_invalid")                                                                              \
   X(34, PEER_NOT_ALLOWED, "peer_not_allowed")                                                                          \
@@ -66,7 +69,21 @@ enum casa_verdict {
   X(43, UNDECLARED_CGROUP, "undeclared_cgroup")                                                                        \
   X(44, MALFORMED_PACKET, "malformed_packet")                                                                          \
   X(45, MAP_FULL, "map_full")                                                                                          \
-  X(46, FAULT, "fault")
+  X(46, FAULT, "fault")                                                                                                \
+  X(47, DNS_NAME_NOT_ALLOWED, "dns_name_not_allowed")                                                                  \
+  X(48, DNS_TYPE_NOT_ALLOWED, "dns_type_not_allowed")                                                                  \
+  X(49, DNS_MALFORMED, "dns_malformed")                                                                                \
+  X(50, DNS_NOT_WHOLE, "dns_not_whole")                                                                                \
+  X(51, DNS_ANSWER_UNEXPECTED, "dns_answer_unexpected")                                                                \
+  X(52, RESOLVER_NOT_TRUSTED, "resolver_not_trusted")                                                                  \
+  X(53, UDP_NOT_ALLOWED, "udp_not_allowed")                                                                            \
+  X(54, NOT_TLS, "not_tls")                                                                                            \
+  X(55, SNI_MISSING, "sni_missing")                                                                                    \
+  X(56, SNI_MISMATCH, "sni_mismatch")                                                                                  \
+  X(57, ECH_NOT_ALLOWED, "ech_not_allowed")                                                                            \
+  X(58, NOT_HTTP, "not_http")                                                                                          \
+  X(59, HOST_MISSING, "host_missing")                                                                                  \
+  X(60, HOST_MISMATCH, "host_mismatch")
 
 enum casa_reason {
 #define CASA_REASON_ENUM(number, name, word) CASA_REASON_##name = number,

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * The programs that look at what is sent, called by casa_egress and casa_ingress (lib/look.h). They need 5.15; where they cannot load,
+ * nothing that needs them is allowed.
+ */
+#include "lib/dns.h"
+#include "lib/hello.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define CASA_DNS_TCP_MESSAGES 4 /* in one segment: a stub asks for A and AAAA at once */
+
+/* The next message of a stream, with its length in front, as far as it lies whole in this segment. Returns 0 when it does not. */
+static __always_inline int casa_next_message(struct __sk_buff *skb, struct casa_dns_message *m) {
+  casa_u8 prefix[2];
+  if (m->l.length < sizeof(prefix) || bpf_skb_load_bytes(skb, m->l.at, prefix, sizeof(prefix)))
+    return 0;
+  casa_u32 length = casa_be16(prefix);
+  if (length > m->l.length - sizeof(prefix))
+    return 0;
+  m->l.at += sizeof(prefix);
+  m->l.length -= sizeof(prefix);
+  casa_begin_message(m, length);
+  return 1;
+}
+
+static __always_inline int casa_dns_stream_out(struct __sk_buff *skb, struct casa_dns_message *m) {
+  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
+  struct casa_stream *stream = sk ? bpf_sk_storage_get(&casa_stream, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
+  if (!stream)
+    return CASA_REASON_FAULT;
+  if (stream->refused)
+    return stream->refused;
+  int fresh = casa_fresh_bytes(&m->l, stream);
+  if (fresh < 0 || (m->l.length && !stream->started))
+    return CASA_REASON_DNS_NOT_WHOLE;
+  if (!fresh)
+    return CASA_REASON_NONE;
+  for (casa_u32 i = 0; i < CASA_DNS_TCP_MESSAGES && m->l.length; i++) {
+    if (!casa_next_message(skb, m))
+      return CASA_REASON_DNS_NOT_WHOLE;
+    int reason = casa_check_query(skb, m);
+    if (reason)
+      return reason;
+    m->l.at += m->length;
+    m->l.length -= m->length;
+    stream->next += m->length + 2;
+  }
+  return m->l.length ? CASA_REASON_DNS_NOT_WHOLE : CASA_REASON_NONE;
+}
+
+SEC("cgroup_skb/egress")
+int casa_dns_out(struct __sk_buff *skb) {
+  struct casa_dns_message m = {};
+  int reason;
+  if (!casa_look_at(skb, CASA_EGRESS, &m.l)) {
+    casa_count(CASA_STAT_FAIL_LOOK);
+    return 0;
+  }
+  if (m.l.protocol == IPPROTO_TCP) {
+    reason = casa_dns_stream_out(skb, &m);
+  } else if (skb->gso_size) { /* several datagrams in one: no stub does that */
+    reason = CASA_REASON_DNS_MALFORMED;
+  } else {
+    casa_begin_message(&m, m.l.length);
+    reason = casa_check_query(skb, &m);
+  }
+  return casa_settle(skb, &m.l, reason, 0) ? 1 : 0;
+}
+
+/*
+ * Over TCP nothing is refused on the way in: the kernel has not sorted the segments yet, and one that came twice would look like an answer
+ * that nobody waits for. What does not parse whole teaches nothing.
+ */
+SEC("cgroup_skb/ingress")
+int casa_dns_in(struct __sk_buff *skb) {
+  struct casa_dns_message m = {};
+  if (!casa_look_at(skb, CASA_INGRESS, &m.l)) {
+    casa_count(CASA_STAT_FAIL_LOOK);
+    return 0;
+  }
+  if (m.l.protocol != IPPROTO_TCP) {
+    casa_begin_message(&m, m.l.length);
+    int reason = casa_check_answer(skb, &m);
+    return reason == CASA_REASON_NONE || casa_refuse_looked(skb, &m.l, reason, 0) ? 1 : 0;
+  }
+  for (casa_u32 i = 0; i < CASA_DNS_TCP_MESSAGES; i++) {
+    if (!casa_next_message(skb, &m))
+      break;
+    casa_check_answer(skb, &m);
+    m.l.at += m.length;
+    m.l.length -= m.length;
+  }
+  return 1;
+}
+
+SEC("cgroup_skb/egress")
+int casa_tls_out(struct __sk_buff *skb) { return casa_pin_out(skb); }
+
+SEC("cgroup_skb/ingress")
+int casa_tls_in(struct __sk_buff *skb) { return casa_pin_in(skb, CASA_REASON_NOT_TLS); }
+
+/* The addresses that the daemon's own resolver found (bpf_prog_test_run). */
+SEC("syscall")
+int casa_learn(struct casa_learn_call *call) { return casa_learn_address(call); }

@@ -1,0 +1,27 @@
+// Which DNS names a workload's policy needs: a Service in every form that a client may write or a stub resolver's search list may
+// make of it, and each of an FQDN's search-list forms, since a stub asks for those first. Pure.
+#pragma once
+
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "casa/abi/limits.h"
+#include "identity/snapshot.h"
+
+namespace casa::compile {
+
+// What the kernel's tables hold of a name (casa/abi/limits.h).
+inline constexpr std::size_t kMaxNameLength = CASA_NAME_LEN - 2;
+
+// The names of a Service, and those of `from`'s search list.
+std::set<std::string> service_names(const identity::DnsFacts& dns, const policy::NamespacedName& service,
+                                    const std::string& from_namespace);
+// What a stub resolver of a workload in `from_namespace` may ask on the way to `fqdn`, without `fqdn` itself.
+std::set<std::string> search_forms(const identity::DnsFacts& dns, std::string_view fqdn,
+                                   const std::string& from_namespace);
+// 4.3.2.1.in-addr.arpa, and the nibbles of an IPv6 address under ip6.arpa.
+std::string reverse_name(const IpAddress& ip);
+
+}  // namespace casa::compile

@@ -1,0 +1,157 @@
+"""What the tests of names share: a real resolver, TLS servers behind two names on one address, and clients that people use.
+
+The resolver (dnsmasq) listens at 127.0.0.1:53 of the run's own network namespace, as a process of the host; the servers are outside,
+behind the veth pair. Clients run in the agent's cgroup with a resolv.conf of their own, mounted in a mount namespace.
+"""
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+from harness.objects import policy
+from harness.world import until
+import lab
+
+LLM, OTHER, THIRD = "api.llm.example", "files.llm.example", "api.other.example"
+PORT = 443
+RESOLVER = "127.0.0.1"
+A, AAAA, TXT, NULL, ANY, PTR, HTTPS, OPT = 1, 28, 16, 10, 255, 12, 65, 41
+
+
+def llm_policy(who, fqdn=LLM, port=PORT, endpoints=(), **options):
+    p = policy(who, *endpoints, **options)
+    p["spec"]["llmEndpoint"] = {"fqdn": fqdn, "port": port}
+    return p
+
+
+def wire_name(name):
+    return b"".join(bytes([len(label)]) + label for label in name.encode("latin1").split(b".") if label) + b"\0"
+
+
+def query(name, kind=A, ident=0x1234, flags=0x0100, extra=b"", counts=(1, 0, 0, 0), klass=1):
+    """One DNS query as bytes; `name`: text or wire bytes."""
+    name = wire_name(name) if isinstance(name, str) else name
+    return struct.pack(">6H", ident, flags, *counts) + name + struct.pack(">2H", kind, klass) + extra
+
+
+def answer(name, addresses, ident=0x1234, kind=A, ttl=60, flags=0x8180, question=None, owner=b"\xc0\x0c", extra=b"", count=None):
+    """An answer to query(name, kind)."""
+    question = wire_name(name) if question is None else question
+    records = b""
+    for a in addresses:
+        data = socket.inet_pton(socket.AF_INET if kind == A else socket.AF_INET6, a)
+        records += owner + struct.pack(">2HIH", kind, 1, ttl, len(data)) + data
+    n = len(addresses) if count is None else count
+    return struct.pack(">6H", ident, flags, 1, n, 0, 0) + question + struct.pack(">2H", kind, 1) + records + extra
+
+
+class Resolver:
+    """dnsmasq on 127.0.0.1:53, with the names that it is given and no upstream."""
+
+    def __init__(self, work, records, listen=RESOLVER, arguments=()):
+        self.hosts = Path(work) / "dnsmasq.hosts"
+        self.log = Path(work) / "dnsmasq.log"
+        self.listen, self.arguments = listen, arguments
+        self.process = None
+        self.set(records)
+        self.start()
+
+    def set(self, records):
+        """{name: [address, ...]}"""
+        self.hosts.write_text("".join(f"{a} {name}\n" for name, addresses in records.items() for a in addresses))
+        if self.process:
+            self.process.send_signal(signal.SIGHUP)
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [shutil.which("dnsmasq") or "/usr/sbin/dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--user=root",
+             f"--listen-address={self.listen}", "--bind-interfaces", f"--addn-hosts={self.hosts}", "--log-queries=extra",
+             f"--log-facility={self.log}", "--local=/example/", "--conf-file=/dev/null", "--pid-file=",
+             *self.arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(self.answers, what="dnsmasq answers")
+
+    def answers(self):
+        assert self.process.poll() is None, self.log.read_text() if self.log.exists() else "dnsmasq ended"
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.settimeout(0.2)
+            s.sendto(query("up.example"), (self.listen, 53))
+            try:
+                return len(s.recv(512)) >= 12
+            except OSError:
+                return False
+
+    def asked(self):
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def close(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+class TlsServer:
+    """openssl s_server outside, with a certificate for some names; counts nothing, answers HTTP with -www."""
+
+    def __init__(self, work, outside, address, port=PORT, names=(LLM, OTHER), arguments=("-www",), tag="tls"):
+        self.key, self.certificate = Path(work) / f"{tag}.key", Path(work) / f"{tag}.pem"
+        lab.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                "-keyout", str(self.key), "-out", str(self.certificate), "-subj", f"/CN={names[0]}",
+                "-addext", "subjectAltName=" + ",".join(f"DNS:{n}" for n in names))
+        listen = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        self.process = outside.popen(["openssl", "s_server", "-accept", listen, "-key", self.key, "-cert", self.certificate, "-quiet",
+                                      *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.outside, self.address, self.port = outside, address, port
+        probe = ["sh", "-c", f"exec openssl s_client -connect {listen} -brief </dev/null"]
+        until(lambda: subprocess.run([*outside.enter(), *probe], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                     timeout=10).returncode == 0, what="s_server answers")
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Client:
+    """Runs programs in a workload's cgroup, with the resolver in their resolv.conf."""
+
+    def __init__(self, cgroup, work, resolver=RESOLVER, search=(), certificate=None):
+        self.cgroup, self.certificate = cgroup, certificate
+        self.conf = Path(work) / f"client-{os.path.basename(cgroup.path)}.conf"
+        self.conf.write_text(f"nameserver {resolver}\n" + (f"search {' '.join(search)}\n" if search else "") +
+                             "options timeout:2 attempts:1\n")
+
+    def start(self, argv, **kwargs):
+        inside = ["unshare", "--mount", "--propagation", "private", "sh", "-ec",
+                  'mount --bind "$0" "$(readlink -f /etc/resolv.conf)"; exec "$@"', str(self.conf), *map(str, argv)]
+        environment = {**os.environ, "SSL_CERT_FILE": str(self.certificate or ""), "NODE_EXTRA_CA_CERTS": str(self.certificate or "")}
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+            environment.pop(name, None)
+        return self.cgroup.popen(inside, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                 text=True, **kwargs)
+
+    def run(self, argv, timeout=20):
+        """-> (exit status, output, seconds)"""
+        started = time.monotonic()
+        p = self.start(argv)
+        try:
+            output, _ = p.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(p.pid, signal.SIGKILL)
+            output, _ = p.communicate()
+            return "timeout", output, time.monotonic() - started
+        return p.returncode, output, time.monotonic() - started
+
+    def curl(self, url, *arguments):
+        return self.run(["curl", "-sS", "-m", "8", "--cacert", self.certificate, *arguments, url])
+
+
+def name_endpoint(world, fqdn=LLM):
+    return next((e for e in world.daemon.api.get("/v1/endpoints")["items"] if e.get("fqdn") == fqdn), None)
+
+
+def dump(value):
+    return json.dumps(value, indent=1)
