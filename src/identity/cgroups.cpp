@@ -2,7 +2,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include <algorithm>
 #include <climits>
@@ -15,6 +17,24 @@
 
 namespace casa::identity {
 namespace {
+
+// The kernel's own numbers: cgroup2's real root is its first node, and the first cgroup namespace is born with it
+// (PROC_CGROUP_INIT_INO, in the kernel's user API since 6.18).
+constexpr ino_t kRealRoot = 1;
+constexpr ino_t kHostsCgroupNamespace = 0xEFFFFFFB;
+
+// In a cgroup namespace, /proc/self/mountinfo and a fresh mount tell paths from the namespace's root; the inode does not.
+bool is_real_root(const std::string& dir) {
+  struct stat st{};
+  struct statfs fs{};
+  return ::stat(dir.c_str(), &st) == 0 && st.st_ino == kRealRoot && ::statfs(dir.c_str(), &fs) == 0 &&
+         static_cast<unsigned long>(fs.f_type) == CGROUP2_SUPER_MAGIC;
+}
+
+bool in_hosts_cgroup_namespace() {
+  struct stat st{};
+  return ::stat("/proc/self/ns/cgroup", &st) == 0 && st.st_ino == kHostsCgroupNamespace;
+}
 
 std::string unescape_octal(const std::string& text) {
   std::string out;
@@ -60,7 +80,9 @@ Result<CgroupMount> find_cgroup_mount(const std::string& wanted_root) {
     fields >> id >> parent >> device >> root >> point;
     point = unescape_octal(point);
     bool covers = wanted.empty() || wanted == point || wanted.starts_with(point + "/");
-    if (covers && point.size() >= best.mount_point.size()) {
+    // Without a wish it is the whole tree, and never a part of it that is mounted somewhere.
+    if (wanted.empty() && is_real_root(best.mount_point)) break;
+    if (covers && (point.size() >= best.mount_point.size() || (wanted.empty() && is_real_root(point)))) {
       best.mount_point = point;
       mounted_root = unescape_octal(root);
     }
@@ -69,6 +91,16 @@ Result<CgroupMount> find_cgroup_mount(const std::string& wanted_root) {
     return wanted.empty()
                ? fail(ErrorCode::kUnsupported, "no cgroup2 file system is mounted (see /proc/self/mountinfo)")
                : fail(ErrorCode::kInvalidArgument, "{} is in no cgroup2 file system", wanted);
+  if (is_real_root(best.mount_point)) {
+    mounted_root = "/";
+  } else if (!in_hosts_cgroup_namespace()) {
+    return fail(
+        ErrorCode::kUnsupported,
+        "{} shows only the cgroup namespace that casad runs in, where the kernel's paths cannot be known; run casad "
+        "in the host's cgroup namespace (of a container: --cgroupns=host), or mount the host's cgroup2 file system "
+        "into the container and name it with --cgroup-root",
+        best.mount_point);
+  }
   best.root = wanted.empty() ? best.mount_point : wanted;
   if (mounted_root != "/") best.kernel_root = mounted_root;
   best.kernel_root += best.root.substr(best.mount_point.size());

@@ -19,7 +19,8 @@ struct CgroupMount {
   unsigned root_level = 0;  // number of components of kernel_root
 };
 
-// From /proc/self/mountinfo; `wanted_root` (--cgroup-root) may be empty.
+// From /proc/self/mountinfo; `wanted_root` (--cgroup-root) may be empty. kUnsupported in a cgroup namespace, unless the
+// mount is the host's: its paths would not be the kernel's.
 Result<CgroupMount> find_cgroup_mount(const std::string& wanted_root);
 
 // systemd's place of a slice: dashes nest, "team-a" is "team.slice/team-a.slice".
