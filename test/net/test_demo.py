@@ -4,12 +4,12 @@ import subprocess
 import sys
 
 from harness import DEMO
-from harness.world import BPFFS, binary
+from harness.world import binary
 import lab
 
 
 def leftovers():
-    return [p for folder in (lab.find_cgroup2(), BPFFS) for p in folder.glob("casad-demo-*")]
+    return [p for folder in (lab.find_cgroup2(), lab.BPFFS) for p in folder.glob("casad-demo-*")]
 
 
 def test_demo_once(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from cast import LOOP, SmallCast, TCP_PORT, UDP_PORT, small_policies
 from harness.objects import policy, text
-from harness.world import BPFFS, until
+from harness.world import until
 import lab
 
 CYCLES = int(os.environ.get("CASAD_TEST_CYCLES", "200"))
@@ -345,6 +345,6 @@ def test_nothing_is_left(new_world):
     assert enforced(cast)
     pids, root, pins = [p.pid for p in world.puppets], world.root.path, world.daemon.bpffs
     world.close()
-    assert not root.exists() and not pins.exists() and pins.parent == BPFFS
+    assert not root.exists() and not pins.exists() and pins.parent == lab.BPFFS
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
     world.close()  # closing twice is fine
