@@ -87,7 +87,7 @@ static __noinline int casa_other_slow(struct __sk_buff *skb, casa_u32 type, casa
                                       const struct casa_config *config) {
   if (!config)
     return 0;
-  casa_u32 subject = casa_subject_of_packet(skb, config);
+  casa_u32 subject = casa_subject_of_packet(skb);
   if (!subject)
     return 1;
   casa_u32 flags = casa_subject_flags(subject, config->gen);
@@ -183,7 +183,8 @@ int casa_egress(struct __sk_buff *skb) {
   if (next < CASA_LOOK)
     return next;
   bpf_tail_call(skb, &casa_look_out, next - CASA_LOOK);
-  return casa_cannot_look(skb, CASA_EGRESS);
+  casa_cannot_look(skb, CASA_EGRESS);
+  return CASA_DROP;
 }
 
 SEC("cgroup_skb/ingress")
@@ -192,5 +193,6 @@ int casa_ingress(struct __sk_buff *skb) {
   if (next < CASA_LOOK)
     return next;
   bpf_tail_call(skb, &casa_look_in, next - CASA_LOOK);
-  return casa_cannot_look(skb, CASA_INGRESS);
+  casa_cannot_look(skb, CASA_INGRESS);
+  return CASA_DROP;
 }

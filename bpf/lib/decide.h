@@ -65,36 +65,47 @@ static __always_inline void casa_refuse(const struct casa_question *q, casa_u8 r
   d->verdict = (q->subject_flags & CASA_SUBJECT_AUDIT) ? CASA_AUDIT : CASA_DENIED;
 }
 
-static __noinline int casa_decide(const struct casa_question *q, struct casa_decision *d) {
-  if (!q || !d)
-    return 0;
-  d->pad = 0;
-  if (q->same_host && q->peer == q->subject && !(q->subject_flags & CASA_SUBJECT_UNDECLARED)) {
-    d->rule = 0;
-    d->verdict = CASA_ALLOWED;
-    d->reason = CASA_REASON_BASELINE_LOOPBACK;
-    return 0;
-  }
-  struct casa_policy_key key = {
-      .subject = q->subject,
-      .peer = q->peer,
-      .port = q->port,
-      .protocol = q->protocol,
-      .direction = q->direction,
+/* What casa_rule_for is asked, beside who talks to whom; scalars, since 5.10 takes no pointers there. */
+#define CASA_ASK(port, protocol, direction) ((casa_u32)(port) | (casa_u32)(protocol) << 16 | (casa_u32)(direction) << 24)
+#define CASA_ASK_SAME_HOST (1u << 31) /* beside the subject's flags */
+
+/*
+ * The payload of the row that decides (casa/abi/policy.h): its reason, one of denial where there is no row, and its rule. Global: walked by
+ * the verifier once, and all that is known of its answer afterwards is that it is a number.
+ */
+__noinline casa_u32 casa_rule_for(casa_u32 gen, casa_u32 subject, casa_u32 peer, casa_u32 asked, casa_u32 flags) {
+  struct casa_question q = {
+      .gen = gen,
+      .subject = subject,
+      .subject_flags = flags & ~CASA_ASK_SAME_HOST,
+      .peer = peer,
+      .port = (casa_u16)asked,
+      .protocol = (casa_u8)(asked >> 16),
+      .direction = (casa_u8)(asked >> 24),
   };
-  casa_u32 payload = casa_in_force(bpf_map_lookup_elem(&casa_policy, &key), q->gen);
+  if (flags & CASA_ASK_SAME_HOST && peer == subject && !(flags & CASA_SUBJECT_UNDECLARED))
+    return CASA_POLICY_PAYLOAD(CASA_REASON_BASELINE_LOOPBACK, 0);
+  struct casa_policy_key key = {
+      .subject = subject, .peer = peer, .port = q.port, .protocol = q.protocol, .direction = q.direction};
+  casa_u32 payload = casa_in_force(bpf_map_lookup_elem(&casa_policy, &key), gen);
   if (!payload) {
     key.port = 0;
-    payload = casa_in_force(bpf_map_lookup_elem(&casa_policy, &key), q->gen);
+    payload = casa_in_force(bpf_map_lookup_elem(&casa_policy, &key), gen);
   }
-  if (payload) {
-    d->rule = payload >> 8;
-    d->reason = payload & 0xff;
-    d->verdict = CASA_ALLOWED;
-    return 0;
+  return payload ? payload : CASA_POLICY_PAYLOAD(casa_denial_reason(&q), 0);
+}
+
+static __always_inline void casa_decide(const struct casa_question *q, struct casa_decision *d) {
+  casa_u32 payload = casa_rule_for(q->gen, q->subject, q->peer, CASA_ASK(q->port, q->protocol, q->direction),
+                                   q->subject_flags | (q->same_host ? CASA_ASK_SAME_HOST : 0));
+  casa_u8 reason = payload & 0xff;
+  if (reason >= CASA_REASON_FIRST_DENY) {
+    casa_refuse(q, reason, d);
+    return;
   }
-  casa_refuse(q, casa_denial_reason(q), d);
-  return 0;
+  d->rule = payload >> 8;
+  d->reason = reason;
+  d->verdict = CASA_ALLOWED;
 }
 
 #endif

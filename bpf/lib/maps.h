@@ -186,6 +186,16 @@ static __always_inline struct casa_config *casa_get_config(void) {
   return bpf_map_lookup_elem(&casa_config, &zero);
 }
 
+/*
+ * The same value, of which the verifier knows nothing any more. Where ways that differ in a constant only come together, it would walk
+ * all that follows once for each of them.
+ */
+static __always_inline casa_u32 casa_forget(casa_u32 value, const struct casa_config *config) {
+  casa_u32 zero = (casa_u32) * (const volatile casa_u64 *)&config->zero;
+  asm volatile("" : "+r"(zero));
+  return value | zero;
+}
+
 static __always_inline casa_u32 casa_in_force(const struct casa_versioned *v, casa_u32 gen) {
   if (!v)
     return 0;

@@ -18,6 +18,7 @@ struct casa_packet {
   casa_u8 tcp_flags;
   casa_u8 direction; /* of the conversation, once it is known */
   casa_u8 error; /* enum casa_reason, CASA_REASON_NONE when well formed */
+  casa_u8 hook; /* which way the packet goes */
   casa_u32 known;  /* casa_judge: the peer of this conversation as found before, CASA_ID_NONE for a new one */
   casa_u64 caller; /* casa_judge's answer: cookie of the peer's socket on this host, 0 when it is not known */
   casa_u32 payload; /* where the transport's payload begins in the packet */
@@ -90,22 +91,21 @@ static __always_inline int casa_parse_ip(struct __sk_buff *skb, casa_u8 directio
   return 40;
 }
 
-static __noinline int casa_parse_packet(struct __sk_buff *skb, casa_u8 direction, struct casa_packet *p) {
-  if (!p)
-    return 0;
+static __always_inline void casa_parse_headers(struct __sk_buff *skb, casa_u8 direction, struct casa_packet *p) {
   __builtin_memset(p, 0, sizeof(*p));
+  p->hook = direction;
   int offset = casa_parse_ip(skb, direction, p);
   if (offset < 0)
-    return 0;
+    return;
   if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP) {
     p->error = CASA_REASON_PROTOCOL_NOT_ALLOWED;
-    return 0;
+    return;
   }
   casa_u8 transport[14] = {};
   if (bpf_skb_load_bytes(skb, offset, transport, p->protocol == IPPROTO_TCP ? 14 : 8)) {
     casa_count(CASA_STAT_FAIL_PACKET_LOAD);
     p->error = CASA_REASON_MALFORMED_PACKET;
-    return 0;
+    return;
   }
   casa_u16 from = (casa_u16)(transport[0] << 8 | transport[1]), to = (casa_u16)(transport[2] << 8 | transport[3]);
   p->local_port = direction == CASA_EGRESS ? from : to;
@@ -113,6 +113,26 @@ static __noinline int casa_parse_packet(struct __sk_buff *skb, casa_u8 direction
   p->tcp_flags = transport[13];
   p->payload = (casa_u32)offset + (p->protocol == IPPROTO_TCP ? (transport[12] >> 4) * 4u : 8u);
   p->sequence = (casa_u32)transport[4] << 24 | transport[5] << 16 | transport[6] << 8 | transport[7];
+}
+
+/* Headers of either family, whole or broken, are one case for all that follows: see casa_forget. */
+static __noinline int casa_parse_packet(struct __sk_buff *skb, casa_u8 direction, struct casa_packet *p) {
+  struct casa_config *config = casa_get_config();
+  if (!p || !config)
+    return 0;
+  casa_parse_headers(skb, direction, p);
+  casa_u32 zero = casa_forget(0, config);
+  for (casa_u32 i = 0; i < 4; i++) {
+    ((casa_u32 *)p->local)[i] |= zero;
+    ((casa_u32 *)p->remote)[i] |= zero;
+  }
+  p->protocol |= zero;
+  p->error |= zero;
+  p->tcp_flags |= zero;
+  p->payload |= zero;
+  p->sequence |= zero;
+  p->local_port |= zero;
+  p->remote_port |= zero;
   return 0;
 }
 

@@ -130,32 +130,55 @@ static __always_inline struct bpf_sock *casa_find_socket(struct __sk_buff *skb, 
                                     : bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
 }
 
-/* A peer elsewhere. One that the first bytes have proven, or whose learnt address has run out since, is still who it was. */
-static __noinline int casa_find_remote_peer(const struct casa_packet *p, const struct casa_config *config,
-                                            struct casa_sk *note) {
-  if (!p || !config || !note)
-    return 0;
-  note->flags &= ~CASA_SK_SAME_HOST;
-  casa_u32 known = note->flags & CASA_SK_NAMED ? p->known : CASA_ID_NONE;
-  if (known && note->flags & CASA_SK_PROVEN) {
-    note->peer = known;
-    return 0;
+/* What casa_remote_identity is asked, beside the subject; scalars, since 5.10 takes no pointers there. */
+#define CASA_REMOTE_PORT 0xffffu
+#define CASA_REMOTE_INGRESS (1u << 16) /* the conversation's direction */
+#define CASA_REMOTE_IS_SOURCE (1u << 17) /* of the packet: it came in */
+/* And what it answers, beside the identity: the peer is known by a name. */
+#define CASA_REMOTE_NAMED (1u << 31)
+
+/* Global: walked by the verifier once, and all that is known of its answer afterwards is that it is a number. */
+__noinline casa_u32 casa_remote_identity(struct __sk_buff *skb, casa_u32 subject, casa_u32 asked) {
+  struct casa_config *config = casa_get_config();
+  casa_u8 remote[16];
+  if (!config)
+    return CASA_ID_WORLD;
+  if (skb->protocol == bpf_htons(CASA_ETH_P_IP)) {
+    casa_u32 v4;
+    if (bpf_skb_load_bytes(skb, asked & CASA_REMOTE_IS_SOURCE ? 12 : 16, &v4, sizeof(v4)))
+      return CASA_ID_WORLD;
+    casa_map_v4(remote, v4);
+  } else if (bpf_skb_load_bytes(skb, asked & CASA_REMOTE_IS_SOURCE ? 8 : 24, remote, sizeof(remote))) {
+    return CASA_ID_WORLD;
   }
   struct casa_question q = {
       .gen = config->gen,
-      .subject = note->subject,
-      .port = p->remote_port,
-      .protocol = p->protocol,
-      .direction = p->direction,
+      .subject = subject,
+      .port = asked & CASA_REMOTE_PORT,
+      .direction = asked & CASA_REMOTE_INGRESS ? CASA_INGRESS : CASA_EGRESS,
   };
-  note->peer = casa_identity_of_remote(&q, p->remote);
-  if (q.named)
-    note->flags |= CASA_SK_NAMED;
-  else if (known && note->peer == CASA_ID_WORLD)
+  casa_u32 identity = casa_identity_of_remote(&q, remote);
+  return q.named ? identity | CASA_REMOTE_NAMED : identity;
+}
+
+/* A peer elsewhere. One that the first bytes have proven, or whose learnt address has run out since, is still who it was. */
+static __always_inline void casa_find_remote_peer(struct __sk_buff *skb, const struct casa_packet *p,
+                                                  struct casa_sk *note) {
+  casa_u32 known = note->flags & CASA_SK_NAMED ? p->known : CASA_ID_NONE;
+  note->flags &= ~CASA_SK_SAME_HOST;
+  if (known && note->flags & CASA_SK_PROVEN) {
     note->peer = known;
-  else
-    note->flags &= ~CASA_SK_NAMED;
-  return 0;
+    return;
+  }
+  casa_u32 asked = p->remote_port;
+  if (p->direction == CASA_INGRESS)
+    asked |= CASA_REMOTE_INGRESS;
+  if (p->hook == CASA_INGRESS)
+    asked |= CASA_REMOTE_IS_SOURCE;
+  casa_u32 found = casa_remote_identity(skb, note->subject, asked);
+  int named = found & CASA_REMOTE_NAMED || (known && found == CASA_ID_WORLD);
+  note->peer = known && found == CASA_ID_WORLD ? known : found & ~CASA_REMOTE_NAMED;
+  note->flags = named ? note->flags | CASA_SK_NAMED : note->flags & ~CASA_SK_NAMED;
 }
 
 /* A peer on this host, by its socket. One that has closed it already is still who it was. */
@@ -204,7 +227,7 @@ static __always_inline void casa_find_peer(struct __sk_buff *skb, struct casa_pa
   if (skb->ifindex == CASA_LOOPBACK_IFINDEX)
     casa_find_local_peer(skb, p, config, note);
   else
-    casa_find_remote_peer(p, config, note);
+    casa_find_remote_peer(skb, p, note);
 }
 
 #endif

@@ -17,12 +17,8 @@ static __always_inline int casa_subject_step(casa_u64 id, casa_u32 gen, casa_u32
   return !(payload & CASA_CGROUP_SLICE);
 }
 
-/*
- * `pad` is always zero, which the verifier does not know: a constant here would make every round of the loop a state of its
- * own for verifiers before 6.12.
- */
 #define CASA_WALK(ancestor_id)                                                                                         \
-  casa_u32 found = (casa_u32)config->pad;                                                                            \
+  casa_u32 found = casa_forget(0, config);                                                                             \
   for (casa_u32 i = 0; i < CASA_MAX_CGROUP_LEVEL; i++) {                                                               \
     casa_u32 level = config->level_min + i;                                                                            \
     if (level > config->level_max)                                                                                     \
@@ -35,7 +31,9 @@ static __always_inline int casa_subject_step(casa_u64 id, casa_u32 gen, casa_u32
   }                                                                                                                    \
   return found
 
-static __noinline casa_u32 casa_subject_of_packet(struct __sk_buff *skb, const struct casa_config *config) {
+/* Global: walked by the verifier once (5.10 takes no pointers there, so it looks for the configuration itself). */
+__noinline casa_u32 casa_subject_of_packet(struct __sk_buff *skb) {
+  struct casa_config *config = casa_get_config();
   if (!config)
     return 0;
   CASA_WALK(bpf_skb_ancestor_cgroup_id(skb, level));

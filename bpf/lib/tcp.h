@@ -16,7 +16,7 @@ static __always_inline casa_u32 casa_refresh_subject(struct __sk_buff *skb, stru
                                                      const struct casa_config *config) {
   if (state && state->subject_gen == config->gen)
     return state->subject;
-  casa_u32 subject = casa_subject_of_packet(skb, config);
+  casa_u32 subject = casa_subject_of_packet(skb);
   if (!state)
     return subject;
   if (state->subject && state->subject != subject && casa_subject_flags(state->subject, config->gen) &&

@@ -41,7 +41,7 @@ struct Name {
   std::string problem;                // as told last
   bool resolved = false;
 
-  [[nodiscard]] Question& sibling(const Question& question) { return questions[&question == &questions[0] ? 1 : 0]; }
+  [[nodiscard]] Question& sibling(const Question& question) { return questions[question.family == Family::kA ? 1 : 0]; }
 };
 
 // One sentence about what keeps the name from being known, empty when it is known or not answered yet.

@@ -214,7 +214,7 @@ void ResolvConfWatch::Impl::report(const std::string& problem) {
   on_problem_(problem);
 }
 
-ResolvConfWatch::ResolvConfWatch(boost::asio::io_context& io, std::string path, OnChange on_change,
+ResolvConfWatch::ResolvConfWatch(boost::asio::io_context& io, const std::string& path, OnChange on_change,
                                  OnProblem on_problem, ResolvConfWatchOptions options)
     : impl_(std::make_shared<Impl>(io, path, std::move(on_change), std::move(on_problem), options)) {}
 ResolvConfWatch::~ResolvConfWatch() { impl_->stop(); }

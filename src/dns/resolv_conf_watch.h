@@ -33,7 +33,7 @@ class ResolvConfWatch {
   // A sentence when it cannot be read: what it said before holds. Empty when it can be read again.
   using OnProblem = std::function<void(const std::string&)>;
 
-  ResolvConfWatch(boost::asio::io_context& io, std::string path, OnChange on_change, OnProblem on_problem,
+  ResolvConfWatch(boost::asio::io_context& io, const std::string& path, OnChange on_change, OnProblem on_problem,
                   ResolvConfWatchOptions options = {});
   ~ResolvConfWatch();
   ResolvConfWatch(const ResolvConfWatch&) = delete;

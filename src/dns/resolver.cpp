@@ -46,7 +46,7 @@ class Resolver::Impl : public std::enable_shared_from_this<Impl> {
   void withdraw(Question& question);
   void pump();
   void ask(Question& question);
-  void on_reply(Question& question, Reply reply);
+  void on_reply(Question& question, const Reply& reply);
   [[nodiscard]] bool note(Question& question, const Reply& reply);
   void plan(Name& name, Question& question);
   bool refresh(const std::string& fqdn, Name& name);
@@ -186,12 +186,12 @@ void Resolver::Impl::pump() {
 void Resolver::Impl::ask(Question& question) {
   const auto& server = servers_[server_of(question)];
   // The question outlives its attempt: withdraw() ends that first.
-  question.attempt = Attempt::start(
-      io_, server, question.fqdn, question.family, options_.timeout,
-      [self = shared_from_this(), &question](Reply reply) { self->on_reply(question, std::move(reply)); });
+  question.attempt =
+      Attempt::start(io_, server, question.fqdn, question.family, options_.timeout,
+                     [self = shared_from_this(), &question](const Reply& reply) { self->on_reply(question, reply); });
 }
 
-void Resolver::Impl::on_reply(Question& question, Reply reply) {
+void Resolver::Impl::on_reply(Question& question, const Reply& reply) {
   question.attempt.reset();
   if (!note(question, reply)) return ask(question);
   --under_way_;
