@@ -153,12 +153,12 @@ static __always_inline int casa_packet_passes(struct __sk_buff *skb, casa_u8 hoo
   sk = bpf_sk_fullsock(sk);
   if (!sk)
     return 1;
-  casa_u32 type = sk->type, protocol = sk->protocol;
   struct casa_sk *state = bpf_sk_storage_get(&casa_sk, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
   if (!state)
     casa_count(CASA_STAT_FAIL_SK_STORAGE);
   else if (state->subject_gen == config->gen && !state->subject)
     return 1;
+  casa_u32 type = sk->type, protocol = sk->protocol;
   if (CASA_IS_TCP(type, protocol)) {
     /*
      * Not while it listens: a listener has no verdict of its own. Not before its SYN is answered: a SYN sent again may

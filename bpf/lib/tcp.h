@@ -135,6 +135,18 @@ static __always_inline void casa_end_conversation(struct casa_sk *state) {
   state->verdict = CASA_NO_VERDICT;
 }
 
+/*
+ * What another host answers to a SYN that this generation let out: the same question again, since only an address was asked.
+ * On this host the peer's socket is asked again.
+ */
+static __always_inline int casa_answers(struct __sk_buff *skb, const struct casa_sk *state, const struct casa_packet *p,
+                                        casa_u64 cookie, const struct casa_config *config) {
+  return state->gen == config->gen && state->cookie == cookie && (state->flags & CASA_SK_STARTED) &&
+         !(state->flags & CASA_SK_SAME_HOST) && state->direction == CASA_EGRESS &&
+         skb->ifindex != CASA_LOOPBACK_IFINDEX && !p->error && casa_same_address(state->remote, p->remote) &&
+         state->remote_port == p->remote_port;
+}
+
 /* Returns CASA_DROP, CASA_PASS or CASA_LOOK and more. */
 static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state, casa_u32 tcp_state, casa_u8 hook,
                                     const struct casa_config *config) {
@@ -152,6 +164,11 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
   struct casa_packet p;
   casa_parse_packet(skb, hook, &p);
   casa_u64 cookie = bpf_get_socket_cookie(skb);
+  if (state && tcp_state == CASA_TCP_SYN_SENT && hook == CASA_INGRESS && casa_answers(skb, state, &p, cookie, config)) {
+    state->rx_bytes += skb->len;
+    state->rx_packets++;
+    return state->flags & CASA_SK_LOOK ? casa_look_of(state->reason, state->remote_port) : CASA_PASS;
+  }
   /* A socket that was connected before it listened: what is known of that conversation is not the listener's. */
   if (state && tcp_state == CASA_TCP_LISTEN && state->cookie)
     casa_end_conversation(state);
