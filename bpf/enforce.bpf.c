@@ -13,7 +13,7 @@ int casa_create(struct bpf_sock *ctx) {
   struct casa_config *config = casa_get_config();
   if (!config || !config->gen)
     return 1;
-  casa_u32 subject = casa_subject_of_task(config);
+  casa_u32 subject = casa_subject_of_task();
   struct casa_sk *state = bpf_sk_storage_get(&casa_sk, ctx, 0, BPF_SK_STORAGE_GET_F_CREATE);
   if (state) {
     state->subject = subject;

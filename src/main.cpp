@@ -91,8 +91,7 @@ int run_detach(const CLI::App& app, const RunFlags& flags) {
 
 int run_doctor(bool json) {
   bool healthy = true;
-  auto probes = casa::datapath::probe_kernel();
-  auto costs = casa::datapath::verifier_costs();
+  const auto [probes, costs] = casa::datapath::probe_kernel();
   casa::JsonWriter out;
   out.begin_object().key("features").begin_array();
   for (const auto& probe : probes) {
@@ -111,15 +110,12 @@ int run_doctor(bool json) {
                  probe.feature, probe.detail.empty() ? "" : ": ", probe.detail);
   }
   out.end_array().key("programs").begin_array();
-  if (costs) {
-    for (const auto& cost : *costs) {
-      out.begin_object()
-          .field("name", cost.program)
-          .field("verifiedInstructions", cost.verified_instructions)
-          .end_object();
-      if (!json)
-        fmt::print("program    {:<16} {:>8} instructions verified\n", cost.program, cost.verified_instructions);
-    }
+  for (const auto& cost : costs) {
+    out.begin_object()
+        .field("name", cost.program)
+        .field("verifiedInstructions", cost.verified_instructions)
+        .end_object();
+    if (!json) fmt::print("program    {:<16} {:>8} instructions verified\n", cost.program, cost.verified_instructions);
   }
   out.end_array().field("healthy", healthy).end_object();
   if (json) fmt::print("{}\n", out.str());

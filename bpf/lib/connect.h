@@ -76,7 +76,7 @@ static __always_inline void casa_any_to_loopback(casa_u8 *remote) {
 static __always_inline casa_u32 casa_caller(const struct casa_sk *state, const struct casa_config *config) {
   if (state && state->subject_gen == config->gen && state->subject)
     return state->subject;
-  casa_u32 subject = casa_subject_of_task(config);
+  casa_u32 subject = casa_subject_of_task();
   if (!subject && state && state->subject && casa_subject_flags(state->subject, config->gen))
     subject = state->subject;
   return subject;

@@ -30,82 +30,91 @@ struct casa_question {
   casa_u32 named; /* casa_identity_of_remote's answer: a DNS name told the peer */
 };
 
-static __always_inline casa_u8 casa_denial_reason(const struct casa_question *q) {
-  if (q->subject_flags & CASA_SUBJECT_UNDECLARED)
+/* What a look-up needs beside who talks to whom, in one number: the port, and above it these. */
+#define CASA_CALL_PROTOCOL 16
+#define CASA_CALL_DIRECTION 24
+#define CASA_CALL_SAME_HOST (1u << 31)
+/* The answer in one number: the rule and the reason as in casa_policy's payload, and above them the verdict. */
+#define CASA_ANSWER_VERDICT 32
+
+static __always_inline casa_u32 casa_policy_payload(const struct casa_policy_key *key, casa_u32 gen) {
+  return casa_in_force(bpf_map_lookup_elem(&casa_policy, key), gen);
+}
+
+static __always_inline casa_u8 casa_denial_reason(const struct casa_policy_key *key, casa_u16 port, casa_u32 flags,
+                                                  casa_u32 gen) {
+  if (flags & CASA_SUBJECT_UNDECLARED)
     return CASA_REASON_UNDECLARED_CGROUP;
-  if (q->subject_flags & CASA_SUBJECT_INVALID)
+  if (flags & CASA_SUBJECT_INVALID)
     return CASA_REASON_POLICY_INVALID;
-  if (q->subject_flags & CASA_SUBJECT_NO_POLICY)
+  if (flags & CASA_SUBJECT_NO_POLICY)
     return CASA_REASON_NO_POLICY;
-  if (q->peer == CASA_ID_NOBODY)
+  if (key->peer == CASA_ID_NOBODY)
     return CASA_REASON_NO_LISTENER;
-  if (q->peer == CASA_ID_UNKNOWN)
+  if (key->peer == CASA_ID_UNKNOWN)
     return CASA_REASON_PEER_UNKNOWN;
-  if (q->peer == CASA_ID_DNS)
+  if (key->peer == CASA_ID_DNS)
     return CASA_REASON_DNS_NAME_NOT_ALLOWED; /* its policy needs no name at all */
-  struct casa_policy_key mark = {.subject = q->subject, .peer = q->peer, .direction = q->direction};
+  struct casa_policy_key mark = {.subject = key->subject, .peer = key->peer, .direction = key->direction};
   /* A mark's payload has rule bits only to be non-zero. */
-  if (casa_in_force(bpf_map_lookup_elem(&casa_policy, &mark), q->gen)) {
+  if (casa_policy_payload(&mark, gen)) {
     mark.protocol = IPPROTO_TCP;
-    mark.port = q->port;
-    if (q->protocol == IPPROTO_UDP && casa_in_force(bpf_map_lookup_elem(&casa_policy, &mark), q->gen))
-      return CASA_REASON_UDP_NOT_ALLOWED;
-    return CASA_REASON_PORT_NOT_ALLOWED;
+    mark.port = port;
+    return key->protocol == IPPROTO_UDP && casa_policy_payload(&mark, gen) ? CASA_REASON_UDP_NOT_ALLOWED
+                                                                           : CASA_REASON_PORT_NOT_ALLOWED;
   }
-  if (q->direction == CASA_INGRESS)
+  if (key->direction == CASA_INGRESS)
     return CASA_REASON_SOURCE_NOT_ALLOWED;
-  if (q->port == CASA_DNS_PORT)
+  if (port == CASA_DNS_PORT)
     return CASA_REASON_RESOLVER_NOT_TRUSTED;
-  return q->peer == CASA_ID_WORLD ? CASA_REASON_EXTERNAL_NOT_ALLOWED : CASA_REASON_PEER_NOT_ALLOWED;
+  return key->peer == CASA_ID_WORLD ? CASA_REASON_EXTERNAL_NOT_ALLOWED : CASA_REASON_PEER_NOT_ALLOWED;
+}
+
+static __always_inline casa_u8 casa_refusal(casa_u32 flags) {
+  return (flags & CASA_SUBJECT_AUDIT) ? CASA_AUDIT : CASA_DENIED;
 }
 
 static __always_inline void casa_refuse(const struct casa_question *q, casa_u8 reason, struct casa_decision *d) {
   d->rule = 0;
   d->reason = reason;
-  d->verdict = (q->subject_flags & CASA_SUBJECT_AUDIT) ? CASA_AUDIT : CASA_DENIED;
+  d->verdict = casa_refusal(q->subject_flags);
 }
 
-/* What casa_rule_for is asked, beside who talks to whom; scalars, since 5.10 takes no pointers there. */
-#define CASA_ASK(port, protocol, direction) ((casa_u32)(port) | (casa_u32)(protocol) << 16 | (casa_u32)(direction) << 24)
-#define CASA_ASK_SAME_HOST (1u << 31) /* beside the subject's flags */
-
 /*
- * The payload of the row that decides (casa/abi/policy.h): its reason, one of denial where there is no row, and its rule. Global: walked by
- * the verifier once, and all that is known of its answer afterwards is that it is a number.
+ * Global, with numbers as arguments and a number as answer, for the verifier's sake: it walks this once in a program, not
+ * once for each way that leads here, and goes on with "some number" and not with each reason by itself. Verifiers before
+ * 6.2 keep apart all constants that a program with functions has on its stacks; before 5.12 only numbers and the context
+ * can be handed to a global function.
  */
-__noinline casa_u32 casa_rule_for(casa_u32 gen, casa_u32 subject, casa_u32 peer, casa_u32 asked, casa_u32 flags) {
-  struct casa_question q = {
-      .gen = gen,
-      .subject = subject,
-      .subject_flags = flags & ~CASA_ASK_SAME_HOST,
-      .peer = peer,
-      .port = (casa_u16)asked,
-      .protocol = (casa_u8)(asked >> 16),
-      .direction = (casa_u8)(asked >> 24),
-  };
-  if (flags & CASA_ASK_SAME_HOST && peer == subject && !(flags & CASA_SUBJECT_UNDECLARED))
-    return CASA_POLICY_PAYLOAD(CASA_REASON_BASELINE_LOOPBACK, 0);
+__noinline casa_u64 casa_answer(casa_u32 gen, casa_u32 subject, casa_u32 flags, casa_u32 peer, casa_u32 call) {
   struct casa_policy_key key = {
-      .subject = subject, .peer = peer, .port = q.port, .protocol = q.protocol, .direction = q.direction};
-  casa_u32 payload = casa_in_force(bpf_map_lookup_elem(&casa_policy, &key), gen);
+      .subject = subject,
+      .peer = peer,
+      .port = (casa_u16)call,
+      .protocol = (casa_u8)(call >> CASA_CALL_PROTOCOL),
+      .direction = (call >> CASA_CALL_DIRECTION) & 1,
+  };
+  casa_u64 allowed = (casa_u64)CASA_ALLOWED << CASA_ANSWER_VERDICT;
+  if ((call & CASA_CALL_SAME_HOST) && peer == subject && !(flags & CASA_SUBJECT_UNDECLARED))
+    return allowed | CASA_REASON_BASELINE_LOOPBACK;
+  casa_u32 payload = casa_policy_payload(&key, gen);
   if (!payload) {
     key.port = 0;
-    payload = casa_in_force(bpf_map_lookup_elem(&casa_policy, &key), gen);
+    payload = casa_policy_payload(&key, gen);
   }
-  return payload ? payload : CASA_POLICY_PAYLOAD(casa_denial_reason(&q), 0);
+  if (payload)
+    return allowed | payload;
+  return (casa_u64)casa_refusal(flags) << CASA_ANSWER_VERDICT | casa_denial_reason(&key, (casa_u16)call, flags, gen);
 }
 
 static __always_inline void casa_decide(const struct casa_question *q, struct casa_decision *d) {
-  casa_u32 payload = casa_rule_for(q->gen, q->subject, q->peer, CASA_ASK(q->port, q->protocol, q->direction),
-                                   q->subject_flags | (q->same_host ? CASA_ASK_SAME_HOST : 0));
-  casa_u8 reason = payload & 0xff;
-  if (reason >= CASA_REASON_FIRST_DENY) {
-    casa_refuse(q, reason, d);
-    return;
-  }
-  d->rule = payload >> 8;
-  d->reason = reason;
-  d->verdict = CASA_ALLOWED;
+  casa_u32 call = q->port | (casa_u32)q->protocol << CASA_CALL_PROTOCOL | (casa_u32)q->direction << CASA_CALL_DIRECTION;
+  if (q->same_host)
+    call |= CASA_CALL_SAME_HOST;
+  casa_u64 answer = casa_answer(q->gen, q->subject, q->subject_flags, q->peer, call);
+  d->rule = (casa_u32)answer >> 8;
+  d->reason = (casa_u8)answer;
+  d->verdict = (casa_u8)(answer >> CASA_ANSWER_VERDICT);
 }
 
 #endif

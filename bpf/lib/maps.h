@@ -174,6 +174,23 @@ struct {
   CASA_PINNED;
 } casa_stat SEC(".maps");
 
+/*
+ * Zero, which the verifier takes for any number. Verifiers before 6.2 walk on apart for each constant, and each byte known
+ * to be zero, that a stack holds: what is cleared with it looks like what is read from a map or a packet.
+ */
+__noinline casa_u64 casa_zero(void) {
+  casa_u64 zero = 0;
+  asm volatile("" : "+r"(zero));
+  return zero;
+}
+
+/* `size` is a constant, a multiple of 8. */
+static __always_inline void casa_clear(void *to, casa_u32 size) {
+  casa_u64 zero = casa_zero();
+  for (casa_u32 i = 0; i < size; i += sizeof(zero))
+    __builtin_memcpy((casa_u8 *)to + i, &zero, sizeof(zero));
+}
+
 static __always_inline void casa_count(casa_u32 index) {
   casa_u64 *counter = bpf_map_lookup_elem(&casa_stat, &index);
   if (counter)
@@ -184,16 +201,6 @@ static __always_inline void casa_count(casa_u32 index) {
 static __always_inline struct casa_config *casa_get_config(void) {
   casa_u32 zero = 0;
   return bpf_map_lookup_elem(&casa_config, &zero);
-}
-
-/*
- * The same value, of which the verifier knows nothing any more. Where ways that differ in a constant only come together, it would walk
- * all that follows once for each of them.
- */
-static __always_inline casa_u32 casa_forget(casa_u32 value, const struct casa_config *config) {
-  casa_u32 zero = (casa_u32) * (const volatile casa_u64 *)&config->zero;
-  asm volatile("" : "+r"(zero));
-  return value | zero;
 }
 
 static __always_inline casa_u32 casa_in_force(const struct casa_versioned *v, casa_u32 gen) {

@@ -29,11 +29,16 @@ struct casa_packet {
 #define CASA_TCP_RST 0x04
 #define CASA_TCP_ACK 0x10
 
-static __always_inline void casa_map_v4(casa_u8 *to, casa_u32 address) {
-  __builtin_memset(to, 0, 10);
+/* Into 16 cleared bytes. */
+static __always_inline void casa_put_v4(casa_u8 *to, casa_u32 address) {
   to[10] = 0xff;
   to[11] = 0xff;
   __builtin_memcpy(to + 12, &address, 4);
+}
+
+static __always_inline void casa_map_v4(casa_u8 *to, casa_u32 address) {
+  __builtin_memset(to, 0, 10);
+  casa_put_v4(to, address);
 }
 
 /*
@@ -56,9 +61,9 @@ static __always_inline int casa_parse_ip(struct __sk_buff *skb, casa_u8 directio
     }
     p->protocol = header[9];
     __builtin_memcpy(&address, header + 12, 4);
-    casa_map_v4(direction == CASA_EGRESS ? p->local : p->remote, address);
+    casa_put_v4(direction == CASA_EGRESS ? p->local : p->remote, address);
     __builtin_memcpy(&address, header + 16, 4);
-    casa_map_v4(direction == CASA_EGRESS ? p->remote : p->local, address);
+    casa_put_v4(direction == CASA_EGRESS ? p->remote : p->local, address);
     if (header[0] != 0x45) {
       p->error = CASA_REASON_IP_OPTIONS;
       return -1;
@@ -91,21 +96,23 @@ static __always_inline int casa_parse_ip(struct __sk_buff *skb, casa_u8 directio
   return 40;
 }
 
-static __always_inline void casa_parse_headers(struct __sk_buff *skb, casa_u8 direction, struct casa_packet *p) {
-  __builtin_memset(p, 0, sizeof(*p));
+static __noinline int casa_parse_packet(struct __sk_buff *skb, casa_u8 direction, struct casa_packet *p) {
+  if (!p)
+    return 0;
+  casa_clear(p, sizeof(*p));
   p->hook = direction;
   int offset = casa_parse_ip(skb, direction, p);
   if (offset < 0)
-    return;
+    return 0;
   if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP) {
     p->error = CASA_REASON_PROTOCOL_NOT_ALLOWED;
-    return;
+    return 0;
   }
   casa_u8 transport[14] = {};
   if (bpf_skb_load_bytes(skb, offset, transport, p->protocol == IPPROTO_TCP ? 14 : 8)) {
     casa_count(CASA_STAT_FAIL_PACKET_LOAD);
     p->error = CASA_REASON_MALFORMED_PACKET;
-    return;
+    return 0;
   }
   casa_u16 from = (casa_u16)(transport[0] << 8 | transport[1]), to = (casa_u16)(transport[2] << 8 | transport[3]);
   p->local_port = direction == CASA_EGRESS ? from : to;
@@ -113,26 +120,6 @@ static __always_inline void casa_parse_headers(struct __sk_buff *skb, casa_u8 di
   p->tcp_flags = transport[13];
   p->payload = (casa_u32)offset + (p->protocol == IPPROTO_TCP ? (transport[12] >> 4) * 4u : 8u);
   p->sequence = (casa_u32)transport[4] << 24 | transport[5] << 16 | transport[6] << 8 | transport[7];
-}
-
-/* Headers of either family, whole or broken, are one case for all that follows: see casa_forget. */
-static __noinline int casa_parse_packet(struct __sk_buff *skb, casa_u8 direction, struct casa_packet *p) {
-  struct casa_config *config = casa_get_config();
-  if (!p || !config)
-    return 0;
-  casa_parse_headers(skb, direction, p);
-  casa_u32 zero = casa_forget(0, config);
-  for (casa_u32 i = 0; i < 4; i++) {
-    ((casa_u32 *)p->local)[i] |= zero;
-    ((casa_u32 *)p->remote)[i] |= zero;
-  }
-  p->protocol |= zero;
-  p->error |= zero;
-  p->tcp_flags |= zero;
-  p->payload |= zero;
-  p->sequence |= zero;
-  p->local_port |= zero;
-  p->remote_port |= zero;
   return 0;
 }
 

@@ -17,13 +17,21 @@ struct casa_peer {
   char comm[CASA_COMM_LEN];
 };
 
-static __always_inline casa_u32 casa_identity_of_address(const casa_u8 *address, casa_u32 gen) {
+/* The address in two halves, as in memory. Global, with numbers only: see casa_answer. */
+__noinline casa_u32 casa_identity_of(casa_u64 first, casa_u64 last, casa_u32 gen) {
   struct casa_lpm_key key = {.prefix_bits = 128};
-  __builtin_memcpy(key.address, address, 16);
+  __builtin_memcpy(key.address, &first, 8);
+  __builtin_memcpy(key.address + 8, &last, 8);
   casa_u32 identity = casa_in_force(bpf_map_lookup_elem(&casa_addr, &key.address), gen);
   if (!identity)
     identity = casa_in_force(bpf_map_lookup_elem(&casa_lpm, &key), gen);
   return identity ? identity : CASA_ID_WORLD;
+}
+
+static __always_inline casa_u32 casa_identity_of_address(const casa_u8 *address, casa_u32 gen) {
+  casa_u64 half[2];
+  __builtin_memcpy(half, address, 16);
+  return casa_identity_of(half[0], half[1], gen);
 }
 
 static __always_inline int casa_is_resolver(const casa_u8 *address, casa_u16 port, casa_u32 gen) {
@@ -120,14 +128,16 @@ static __always_inline casa_u32 casa_make_tuple(struct bpf_sock_tuple *t, const 
   return sizeof(t->ipv6);
 }
 
-static __always_inline struct bpf_sock *casa_find_socket(struct __sk_buff *skb, const struct casa_packet *p) {
+/* Whose socket gets what `from` sends to `to`. */
+static __always_inline struct bpf_sock *casa_find_socket(struct __sk_buff *skb, casa_u8 protocol, const casa_u8 *from,
+                                                         casa_u16 from_port, const casa_u8 *to, casa_u16 to_port) {
   struct bpf_sock_tuple tuple = {};
-  casa_u32 size = casa_make_tuple(&tuple, p->local, p->local_port, p->remote, p->remote_port);
+  casa_u32 size = casa_make_tuple(&tuple, from, from_port, to, to_port);
   if (size == sizeof(tuple.ipv4))
-    return p->protocol == IPPROTO_TCP ? bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0)
-                                      : bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
-  return p->protocol == IPPROTO_TCP ? bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0)
-                                    : bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+    return protocol == IPPROTO_TCP ? bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0)
+                                   : bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+  return protocol == IPPROTO_TCP ? bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0)
+                                 : bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
 }
 
 /* What casa_remote_identity is asked, beside the subject; scalars, since 5.10 takes no pointers there. */
@@ -182,12 +192,12 @@ static __always_inline void casa_find_remote_peer(struct __sk_buff *skb, const s
 }
 
 /* A peer on this host, by its socket. One that has closed it already is still who it was. */
-static __noinline int casa_find_local_peer(struct __sk_buff *skb, struct casa_packet *p, const struct casa_config *config,
-                                     struct casa_sk *note) {
+static __always_inline int casa_find_local_peer(struct __sk_buff *skb, struct casa_packet *p,
+                                                const struct casa_config *config, struct casa_sk *note) {
   if (!p || !config || !note)
     return 0;
   note->flags |= CASA_SK_SAME_HOST;
-  struct bpf_sock *sk = casa_find_socket(skb, p);
+  struct bpf_sock *sk = casa_find_socket(skb, p->protocol, p->local, p->local_port, p->remote, p->remote_port);
   /* A listener answers for a port, it never opens a conversation: then the opener's own socket is gone. */
   if (sk && p->direction == CASA_INGRESS && p->protocol == IPPROTO_TCP && sk->state == CASA_TCP_LISTEN) {
     bpf_sk_release(sk);

@@ -8,32 +8,35 @@
 
 #include "maps.h"
 
-/* 1: `id` settles it; *found holds what is known so far. */
-static __always_inline int casa_subject_step(casa_u64 id, casa_u32 gen, casa_u32 *found) {
+/*
+ * One step down: `found` as it is after the cgroup `id`, and CASA_SETTLED when there is nothing to look for below it. Global
+ * for the verifier's sake (see casa_answer): each round of a walk is one straight way for it.
+ */
+#define CASA_SETTLED (1ull << 32)
+__noinline casa_u64 casa_subject_step(casa_u64 id, casa_u32 gen, casa_u32 found) {
+  if (!id)
+    return CASA_SETTLED | found;
   casa_u32 payload = casa_in_force(bpf_map_lookup_elem(&casa_cgroup, &id), gen);
   if (!payload)
-    return 0;
-  *found = payload & ~CASA_CGROUP_SLICE;
-  return !(payload & CASA_CGROUP_SLICE);
+    return found;
+  found = payload & ~CASA_CGROUP_SLICE;
+  return (payload & CASA_CGROUP_SLICE) ? found : CASA_SETTLED | found;
 }
 
 #define CASA_WALK(ancestor_id)                                                                                         \
-  casa_u32 found = casa_forget(0, config);                                                                             \
+  casa_u64 found = 0;                                                                                                  \
   for (casa_u32 i = 0; i < CASA_MAX_CGROUP_LEVEL; i++) {                                                               \
     casa_u32 level = config->level_min + i;                                                                            \
     if (level > config->level_max)                                                                                     \
       break;                                                                                                           \
-    casa_u64 id = (ancestor_id);                                                                                       \
-    if (!id)                                                                                                           \
-      break;                                                                                                           \
-    if (casa_subject_step(id, config->gen, &found))                                                                    \
+    found = casa_subject_step(ancestor_id, config->gen, (casa_u32)found);                                              \
+    if (found & CASA_SETTLED)                                                                                          \
       break;                                                                                                           \
   }                                                                                                                    \
-  return found
+  return (casa_u32)found
 
-/* Global: walked by the verifier once (5.10 takes no pointers there, so it looks for the configuration itself). */
 __noinline casa_u32 casa_subject_of_packet(struct __sk_buff *skb) {
-  struct casa_config *config = casa_get_config();
+  const struct casa_config *config = casa_get_config();
   if (!config)
     return 0;
   CASA_WALK(bpf_skb_ancestor_cgroup_id(skb, level));
@@ -43,7 +46,8 @@ static __always_inline casa_u32 casa_subject_of_socket(struct bpf_sock *sk, cons
   CASA_WALK(bpf_sk_ancestor_cgroup_id(sk, level));
 }
 
-static __noinline casa_u32 casa_subject_of_task(const struct casa_config *config) {
+__noinline casa_u32 casa_subject_of_task(void) {
+  const struct casa_config *config = casa_get_config();
   if (!config)
     return 0;
   CASA_WALK(bpf_get_current_ancestor_cgroup_id(level));

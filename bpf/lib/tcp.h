@@ -28,15 +28,11 @@ static __always_inline casa_u32 casa_refresh_subject(struct __sk_buff *skb, stru
 }
 
 /* A socket older than the programs: it was accepted if somebody listens on its local port, else it called. */
-static __noinline casa_u32 casa_direction_of_old_socket(struct __sk_buff *skb, const struct casa_packet *p) {
+static __noinline int casa_direction_of_old_socket(struct __sk_buff *skb, const struct casa_packet *p) {
   if (!p)
     return CASA_EGRESS;
-  struct casa_packet nobody = *p;
-  __builtin_memcpy(nobody.remote, p->local, 16);
-  __builtin_memcpy(nobody.local, p->remote, 16);
-  nobody.remote_port = p->local_port;
-  nobody.local_port = 0; /* no connection matches a caller without a port: only a listener is found */
-  struct bpf_sock *listener = casa_find_socket(skb, &nobody);
+  /* No connection matches a caller without a port: only a listener is found. */
+  struct bpf_sock *listener = casa_find_socket(skb, p->protocol, p->remote, 0, p->local, p->local_port);
   if (!listener)
     return CASA_EGRESS;
   casa_u32 listens = listener->state == CASA_TCP_LISTEN;
@@ -172,9 +168,11 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
   /* A socket that was connected before it listened: what is known of that conversation is not the listener's. */
   if (state && tcp_state == CASA_TCP_LISTEN && state->cookie)
     casa_end_conversation(state);
-  struct casa_sk note = {};
+  struct casa_sk note;
   if (state)
     note = *state;
+  else
+    casa_clear(&note, sizeof(note));
   note.subject = subject;
   /*
    * Decided at connect(), or at the SYN. A SYN to this host is judged again: between connect() and a SYN that the caller

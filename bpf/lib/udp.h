@@ -54,10 +54,12 @@ static __noinline int casa_udp_slow(struct __sk_buff *skb, struct casa_sk *state
     casa_account(known, hook, skb->len);
     return known->flags & CASA_SK_LOOK ? CASA_LOOK + CASA_LOOK_DNS : CASA_PASS;
   }
-  struct casa_sk note = {};
+  struct casa_sk note;
   if (known)
     note = *known;
-  else if (state) {
+  else
+    casa_clear(&note, sizeof(note));
+  if (!known && state) {
     note.pid = state->pid;
     __builtin_memcpy(note.comm, state->comm, CASA_COMM_LEN);
   }

@@ -54,7 +54,7 @@ class KernelDatapath final : public Datapath {
     for (const auto& dir : {dir_, link_dir_})
       if (::mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno(errno, "cannot make {}", dir);
     adopted_ = has_live_links(link_dir_);
-    LoadOptions load{dir_, options_.limits, false};
+    LoadOptions load{dir_, options_.limits};
     TRY_ASSIGN(enforce_, load_enforce(load));
     load_optional(load);
     TRY(map_config());

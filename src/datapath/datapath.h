@@ -102,10 +102,11 @@ struct Probe {
   bool required = false;
   std::string detail;
 };
+struct KernelReport {
+  std::vector<Probe> probes;
+  std::vector<ProgramCost> programs;  // those that it takes
+};
 // Finds by loading, and without leaving anything behind, what this kernel can do.
-std::vector<Probe> probe_kernel();
-
-// What the verifier walked for each program, found by loading.
-Result<std::vector<ProgramCost>> verifier_costs();
+KernelReport probe_kernel();
 
 }  // namespace casa::datapath

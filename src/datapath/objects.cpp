@@ -64,6 +64,34 @@ void size_maps(bpf_object* object, const LoadOptions& options) {
   }
 }
 
+// The verifier's own statistics, one line at the end of its log: kernels before 5.16 do not tell in any other way.
+constexpr std::uint32_t kStatisticsOnly = 4;
+constexpr std::size_t kStatisticsBytes = 4096;
+using Statistics = std::map<std::string, std::vector<char>>;
+
+Statistics ask_for_statistics(bpf_object* object) {
+  Statistics statistics;
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object) {
+    auto& buffer = statistics[bpf_program__name(program)];
+    buffer.resize(kStatisticsBytes);
+    bpf_program__set_log_level(program, kStatisticsOnly);
+    bpf_program__set_log_buf(program, buffer.data(), buffer.size());
+  }
+  return statistics;
+}
+
+void append_costs(const bpf_object* object, const Statistics& statistics, std::vector<ProgramCost>& costs) {
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object) {
+    std::string name = bpf_program__name(program);
+    const char* line = std::strstr(statistics.at(name).data(), "processed ");
+    unsigned walked = 0;
+    if (line != nullptr) std::sscanf(line, "processed %u insns", &walked);
+    costs.push_back({std::move(name), walked});
+  }
+}
+
 template <typename T>
 Result<Skeleton<T>> load_object(const char* what, const LoadOptions& options) {
   libbpf_set_print(keep_message);
@@ -71,15 +99,16 @@ Result<Skeleton<T>> load_object(const char* what, const LoadOptions& options) {
   // Kernels before 5.11 charge maps to RLIMIT_MEMLOCK.
   rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
   ::setrlimit(RLIMIT_MEMLOCK, &unlimited);
-  LIBBPF_OPTS(bpf_object_open_opts, open_options);
-  if (options.verifier_log) open_options.kernel_log_level = 4;  // statistics only
-  Skeleton<T> object(T::open(&open_options));
+  Skeleton<T> object(T::open());
   if (!object) return fail_errno(errno, "cannot open the BPF object '{}'", what);
   size_maps(object->obj, options);
+  Statistics statistics;
+  if (options.costs != nullptr) statistics = ask_for_statistics(object->obj);
   if (int err = T::load(object.get()); err != 0) {
     std::string log = last_lines(take_libbpf_log(), 12);
     return fail_errno(err, "the kernel does not take the BPF object '{}'{}{}", what, log.empty() ? "" : ":", log);
   }
+  if (options.costs != nullptr) append_costs(object->obj, statistics, *options.costs);
   return object;
 }
 

@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "cgroup_watch.skel.h"
 #include "compile/compile.h"
+#include "datapath/datapath.h"
 #include "enforce.skel.h"
 #include "inspect.skel.h"
 #include "skeleton.h"
@@ -28,7 +29,7 @@ using InspectObject = Skeleton<casa_inspect>;
 struct LoadOptions {
   std::string pin_dir;  // empty: private maps that vanish with the object (probing)
   compile::Limits limits;
-  bool verifier_log = false;  // keep each program's verifier statistics
+  std::vector<ProgramCost>* costs = nullptr;  // gets what the verifier walked, in exchange for its log on failure
 };
 
 // Errors carry the end of the verifier's or libbpf's log.

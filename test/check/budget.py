@@ -29,7 +29,7 @@ for program in programs:
     if cost > BUDGET:
         cases.fail(name, f"{cost} instructions verified, the budget is {BUDGET}")
     elif cost == 0:
-        cases.skip(name, "this kernel does not tell (before 5.16)")
+        cases.fail(name, "the verifier's statistics were not found")
     else:
         cases.passed(name, f"{cost} of {BUDGET}")
 cases.end()

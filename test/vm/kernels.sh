@@ -18,7 +18,7 @@ need qemu-system-x86_64 busybox cpio depmod modprobe xz
 private_apt() { # SUITE COMMAND...
   local suite=$1 state=$CACHE/apt-$1
   shift
-  mkdir -p "$state"/{lists/partial,cache/archives/partial,etc}
+  mkdir -p "$state"/{lists/partial,cache/archives/partial,etc/preferences.d}
   : >>"$state/status"
   printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$(mirror)" "$suite" >"$state/sources.list"
   "$@" -o Dir::State="$state" -o Dir::State::Lists="$state/lists" -o Dir::State::status="$state/status" -o Dir::Cache="$state/cache" \
@@ -71,6 +71,9 @@ image() { # SERIES DIR: the initramfs
   "$root/bin/busybox" --list | grep -vx busybox | while read -r name; do ln -s busybox "$root/bin/$name"; done
   cp "$BINARY" "$root/bin/casad"
   cp "$HERE/kernels_inside.sh" "$root/inside"
+  sed -n 's/^BUDGET = //p' "$HERE/../check/budget.py" | tr -d _ >"$root/budget"
+  # How many there are: a program has its SEC() at the start of a line.
+  grep -h '^SEC("' "$HERE"/../../bpf/*.bpf.c | wc -l >"$root/programs"
   modules "$1" "$root/modules"
   cat >"$root/init" <<'I'
 #!/bin/sh

@@ -25,7 +25,7 @@ struct casa_config {
   casa_u32 reader_idle;     /* 1: the daemon sleeps on the ring without a timer; wake it */
   casa_u32 level_min;       /* declared cgroups lie at these levels below the cgroup2 mount */
   casa_u32 level_max;
-  casa_u64 zero; /* always 0, which the verifier does not know: see casa_forget */
+  casa_u64 pad;
   casa_u64 host_netns_cookie; /* of the daemon's network namespace; 0 = not known */
 };
 CASA_ASSERT_SIZE(struct casa_config, 32);
