@@ -100,7 +100,7 @@ constexpr std::string_view kSchemas = R"json("schemas": {
     "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"},
     "phase": {"type": "string"}, "problems": {"$ref": "#/components/schemas/Strings"}}},
   "Ready": {"type": "object", "required": ["ready"], "properties": {"ready": {"type": "boolean"}}},
-  "Status": {"type": "object", "required": ["version", "started", "ready", "phase", "problems", "generation", "adopted", "sources", "counts", "maps", "features"], "properties": {
+  "Status": {"type": "object", "required": ["version", "started", "ready", "phase", "problems", "generation", "adopted", "sources", "counts", "maps", "features", "enforcementGaps"], "properties": {
     "version": {"type": "string"},
     "started": {"$ref": "#/components/schemas/Time"},
     "ready": {"type": "boolean", "description": "The first generation is in the kernel."},
@@ -115,7 +115,11 @@ constexpr std::string_view kSchemas = R"json("schemas": {
     "sources": {"type": "array", "items": {"$ref": "#/components/schemas/Source"}},
     "counts": {"type": "object", "additionalProperties": {"type": "integer"}, "description": "How many there are, by what they are."},
     "maps": {"type": "array", "items": {"$ref": "#/components/schemas/MapUse"}},
-    "features": {"type": "object", "additionalProperties": {"type": "string"}, "description": "on, or off and why, by feature."}}},
+    "features": {"type": "object", "additionalProperties": {"type": "string"}, "description": "on, or off and why, by feature."},
+    "enforcementGaps": {"type": "array", "items": {"$ref": "#/components/schemas/Gap"}, "description": "When the programs were not at the enforcement root, which was removed; the last 16 of this run, oldest first."}}},
+  "Gap": {"type": "object", "properties": {
+    "from": {"$ref": "#/components/schemas/Time", "description": "When they were last seen there. Absent: before this run."},
+    "until": {"$ref": "#/components/schemas/Time", "description": "When they were there again. Absent: not yet."}}},
   "Source": {"type": "object", "required": ["kind", "location", "documents", "objects", "badDocuments"], "properties": {
     "kind": {"type": "string"}, "location": {"type": "string"},
     "problem": {"type": "string", "description": "Absent when all is well."},

@@ -42,6 +42,12 @@ struct StatusView {
   };
   std::vector<MapUse> maps;
   std::map<std::string, std::string> features;  // "sweep": "on" or "off: why"
+  // Times without the programs at the enforcement root, as this run saw them, oldest first.
+  struct Gap {
+    std::optional<Time> from;   // when they were last seen there: the gap is no longer than that
+    std::optional<Time> until;  // when they were there again; nothing: not yet
+  };
+  std::vector<Gap> enforcement_gaps;
 };
 
 struct PolicyView {

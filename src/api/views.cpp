@@ -57,7 +57,14 @@ void write(JsonWriter& out, const StatusView& status) {
     out.begin_object().field("name", map.name).field("used", map.used).field("capacity", map.capacity).end_object();
   out.end_array();
   write_map(out, "features", status.features);
-  out.end_object();
+  out.key("enforcementGaps").begin_array();
+  for (const auto& gap : status.enforcement_gaps) {
+    out.begin_object();
+    optional_time(out, "from", gap.from);
+    optional_time(out, "until", gap.until);
+    out.end_object();
+  }
+  out.end_array().end_object();
 }
 
 void write(JsonWriter& out, const PolicyView& policy) {

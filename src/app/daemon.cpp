@@ -47,6 +47,7 @@ Status Daemon::start() {
   TRY(prepare_state_dir());
   for (const auto& [feature, state] : datapath_->features())
     if (state != "on") spdlog::warn("feature {} is {}", feature, state);
+  if (datapath_->found_links_elsewhere()) begin_gap(std::nullopt);
   for (const auto& denial : datapath_->denials()) decoder_.start_from(denial.key, denial.value);
   server_ = std::make_unique<api::Server>(io_, *this, api::ServerOptions{.socket_path = config_.api_socket});
   TRY(server_->start());
@@ -184,9 +185,9 @@ void Daemon::after_commit(bool changed) {
              : std::next(it);
   for (auto& [key, problem] : found) note_problem(key, std::move(problem));
 
-  bool first = !attached_;
   attach();
-  if (!attached_ || !(changed || first)) return;
+  if (!attached_ || !(changed || fresh_attachment_)) return;
+  fresh_attachment_ = false;
   generation_time_ = std::chrono::system_clock::now();
   digest_ = compile::digest(compiled_.image);
   spdlog::info("generation {} is in force: {} policies, {} workloads, {} policy entries", datapath_->generation(),
@@ -195,13 +196,18 @@ void Daemon::after_commit(bool changed) {
   end_unjudged();
 }
 
-// Once, when there is a generation to enforce: this run's programs take over.
+// When there is a generation to enforce, this run's programs take over; and again when the enforcement root is another.
 void Daemon::attach() {
   if (attached_) return;
   Status attached = datapath_->attach();
-  note_problem("attach", attached ? "" : attached.error().context);
+  bool gap = !gaps_.empty() && !gaps_.back().until;
+  note_problem("attach", attached ? ""
+                         : gap    ? attached.error().context + "; nothing below it is enforced"
+                                  : attached.error().context);
   if (!attached) return;
-  attached_ = true;
+  attached_ = fresh_attachment_ = true;
+  seen_attached_ = std::chrono::system_clock::now();
+  if (gap) gaps_.back().until = seen_attached_;
   notify_service_manager("READY=1\nSTATUS=enforcing");
 }
 

@@ -14,6 +14,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "api/server.h"
 #include "api/state.h"
@@ -80,6 +81,7 @@ class Daemon final : public api::State, private source::Handler {
   void watch_addresses();
   void every_second();
   void look_after_attachment();
+  void begin_gap(std::optional<std::chrono::system_clock::time_point> from);
   void collect_denials();
   void sweep(bool counters);
   void sweep_udp();
@@ -119,6 +121,9 @@ class Daemon final : public api::State, private source::Handler {
   std::optional<std::chrono::system_clock::time_point> generation_time_, last_change_;
   std::string digest_, source_problem_;
   bool synced_ = false, attached_ = false, rebuild_pending_ = false;
+  bool fresh_attachment_ = false;  // what went on before it is still to be looked through
+  std::chrono::system_clock::time_point seen_attached_;
+  std::vector<api::StatusView::Gap> gaps_;  // only the newest can be open
   unsigned idle_rounds_ = 0, seconds_ = 0;
   std::uint64_t cgroup_failures_ = 0;
   std::map<std::string, UdpSeen> udp_seen_;

@@ -20,7 +20,8 @@ constexpr std::size_t kRecordsPerRound = 4096;
 constexpr unsigned kIdleRounds = 100;   // a second of nothing: sleep until the kernel wakes us
 constexpr unsigned kSweepSeconds = 10;  // counters of live flows
 constexpr unsigned kRetrySeconds = 5;   // a commit or attachment that failed
-constexpr seconds kUdpIdle{600};        // a UDP conversation without a packet for so long has ended
+constexpr std::size_t kMaxGaps = 16;
+constexpr seconds kUdpIdle{600};  // a UDP conversation without a packet for so long has ended
 
 std::string bytes_of(const casa_udp_key& key) { return {reinterpret_cast<const char*>(&key), sizeof key}; }
 
@@ -116,17 +117,29 @@ void Daemon::every_second() {
   });
 }
 
+// The links went with the directory. `from`: when they were last seen there, if this run saw them.
+void Daemon::begin_gap(std::optional<std::chrono::system_clock::time_point> from) {
+  if (gaps_.size() == kMaxGaps) gaps_.erase(gaps_.begin());
+  gaps_.push_back({from, std::nullopt});
+  datapath_->count_root_replacement();
+  note_problem("attach",
+               fmt::format("the enforcement root {} was removed or made anew: nothing below it is enforced until the "
+                           "programs are attached there again",
+                           mount_.root));
+}
+
 // What no event tells: the enforcement root made anew (its links are gone with the old one), cgroups on a kernel without
 // the watch, and what failed and may succeed now.
 void Daemon::look_after_attachment() {
-  if (attached_ && !datapath_->is_attached()) {
+  if (attached_ && datapath_->is_attached()) {
+    seen_attached_ = std::chrono::system_clock::now();
+  } else if (attached_) {
     attached_ = false;
-    note_problem(
-        "attach",
-        fmt::format("the enforcement root {} was removed or made anew: nothing below it was enforced until now",
-                    mount_.root));
+    begin_gap(seen_attached_);
+  }
+  if (!attached_ && !gaps_.empty() && datapath_->generation() != 0) {
     attach();
-    schedule_rebuild();
+    if (attached_) schedule_rebuild();
   }
   const auto& features = datapath_->features();
   auto watch = features.find("cgroup watch");

@@ -39,7 +39,7 @@ api::StatusView Daemon::status() const {
   view.version = CASA_VERSION;
   view.started = started_;
   view.ready = attached_;
-  view.phase = !view.ready ? "starting" : problems_.empty() ? "enforcing" : "degraded";
+  view.phase = view.ready && problems_.empty() ? "enforcing" : view.ready || !gaps_.empty() ? "degraded" : "starting";
   for (const auto& [key, problem] : problems_) view.problems.push_back(fmt::format("{}: {}", key, problem));
   view.generation = datapath_->generation();
   view.generation_time = generation_time_;
@@ -59,6 +59,7 @@ api::StatusView Daemon::status() const {
                  {"namespaces", snapshot_.mas_namespaces.size()}};
   for (const auto& use : datapath_->map_use()) view.maps.push_back({use.name, use.used, use.capacity});
   view.features = datapath_->features();
+  view.enforcement_gaps = gaps_;
   return view;
 }
 

@@ -79,6 +79,12 @@ void print_status(std::FILE* out, const element& status) {
         print_line(out, "feature", fmt::format("{}: {}", printable(field.key), printable(text)));
     }
   }
+  for_items(status, "enforcementGaps", [&](const element& gap) {
+    std::string from = scalar(gap, "from"), until = scalar(gap, "until");
+    print_line(out, "gap",
+               fmt::format("nothing was enforced, at most from {} until {}: the cgroup root was removed",
+                           from.empty() ? "before the start" : from, until.empty() ? "now" : until));
+  });
   for_items(status, "problems", [&](const element& problem) {
     std::string_view text;
     if (problem.get(text) == simdjson::SUCCESS) print_line(out, "problem", printable(text));

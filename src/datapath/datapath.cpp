@@ -54,6 +54,7 @@ class KernelDatapath final : public Datapath {
     for (const auto& dir : {dir_, link_dir_})
       if (::mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno(errno, "cannot make {}", dir);
     adopted_ = has_live_links(link_dir_);
+    found_links_elsewhere_ = has_links_elsewhere(link_dir_, options_.mount.root);
     LoadOptions load{dir_, options_.limits};
     TRY_ASSIGN(enforce_, load_enforce(load));
     load_optional(load);
@@ -100,6 +101,18 @@ class KernelDatapath final : public Datapath {
   bool is_attached() const override {
     struct stat st{};
     return ::stat(options_.mount.root.c_str(), &st) == 0 && st.st_ino == attached_root_;
+  }
+
+  bool found_links_elsewhere() const override { return found_links_elsewhere_; }
+
+  // No program writes this counter, so nothing is lost by reading and writing it whole.
+  void count_root_replacement() override {
+    std::vector<std::uint64_t> values(static_cast<std::size_t>(std::max(libbpf_num_possible_cpus(), 1)));
+    const std::uint32_t index = CASA_STAT_ROOT_REPLACEMENTS;
+    const int map = bpf_map__fd(enforce_->maps.casa_stat);
+    if (bpf_map_lookup_elem(map, &index, values.data()) != 0) return;
+    ++values[0];
+    (void)bpf_map_update_elem(map, &index, values.data(), BPF_ANY);
   }
 
   bool adopted() const override { return adopted_; }
@@ -303,7 +316,7 @@ class KernelDatapath final : public Datapath {
   const Options options_;
   const std::string dir_, link_dir_;
   Fd lock_;
-  bool adopted_ = false;
+  bool adopted_ = false, found_links_elsewhere_ = false;
   std::uint64_t attached_root_ = 0;  // inode
   EnforceObject enforce_;
   WatchObject watch_;

@@ -48,6 +48,9 @@ class Datapath {
 
   // False when the enforcement root is another directory than the one that was attached to.
   [[nodiscard]] virtual bool is_attached() const = 0;
+  // True when an earlier run's links were found, and the enforcement root is another cgroup than theirs.
+  [[nodiscard]] virtual bool found_links_elsewhere() const = 0;
+  virtual void count_root_replacement() = 0;
 
   [[nodiscard]] virtual bool adopted() const = 0;
   [[nodiscard]] virtual std::uint32_t generation() const = 0;

@@ -87,4 +87,10 @@ bool has_live_links(const std::string& link_dir) {
   return link && cgroup_of_link(link.get()) != 0;
 }
 
+bool has_links_elsewhere(const std::string& link_dir, const std::string& root) {
+  Fd link(bpf_obj_get((link_dir + "/casa_egress").c_str()));
+  struct stat st{};
+  return link && ::stat(root.c_str(), &st) == 0 && cgroup_of_link(link.get()) != st.st_ino;
+}
+
 }  // namespace casa::datapath

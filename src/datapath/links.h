@@ -15,5 +15,7 @@ Status attach_cgroup_watch(const WatchObject& watch, const std::string& link_dir
 
 // True when `link_dir` holds links that are alive (their cgroup still exists).
 bool has_live_links(const std::string& link_dir);
+// True when it holds links, and to another cgroup than `root` is: an earlier one of that name, as a rule.
+bool has_links_elsewhere(const std::string& link_dir, const std::string& root);
 
 }  // namespace casa::datapath

@@ -1,5 +1,6 @@
 """Ways around that a review found and proved, each as the attack itself: it must fail, and what is allowed must still go.
 Every test runs a daemon of its own; none may need more than a few seconds."""
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from cast import LOOP, NODE, PARTNER, SmallCast, UDP_PORT
 from checks import NOT_THROUGH, V4, V6
 from harness.objects import policy
 from harness.puppet import PuppetSocket
-from harness.world import until
+from harness.world import rfc3339, until
 
 HOME = LOOP[V4]
 TCP_FASTOPEN, TCP_FASTOPEN_CONNECT = 23, 30
@@ -203,11 +204,15 @@ def test_an_enforcement_root_removed_and_made_anew(cast, later):
     cast.world.end(cast.agent)
     cast.world.end(cast.mcp)
     cast.world.end(cast.vault)
+    assert cast.world.status()["enforcementGaps"] == [] and replacements(cast.world) == 0
+    removed = rfc3339(time.time() - 1.1)  # it looks once a second
     cast.world.root.remove()
     if later:
         told = until(lambda: cast.world.status()["problems"], 2.5, "a problem in the status")
         assert any(str(cast.world.root.path) in problem for problem in told), told
-        assert cast.world.status()["phase"] != "enforcing"
+        now = cast.world.status()
+        assert now["phase"] == "degraded" and not now["ready"]
+        assert "until" not in now["enforcementGaps"][0]
         time.sleep(0.2)
     cast.world.root.make()
     since = time.monotonic()
@@ -223,6 +228,47 @@ def test_an_enforcement_root_removed_and_made_anew(cast, later):
     assert cast.may().ok and held()
     log = cast.world.daemon.log_path.read_text()
     assert str(cast.world.root.path) in log and "made anew" in log, log[-2000:]
+    gap, = cast.world.status()["enforcementGaps"]
+    assert removed <= gap["from"] < gap["until"] <= rfc3339(time.time()), gap
+    assert replacements(cast.world) == 1
+    cast.world.daemon.kill9()
+    cast.world.start()
+    assert replacements(cast.world) == 1 and cast.world.status()["enforcementGaps"] == [], "counted over restarts, listed by run"
+    assert cast.may().ok and held()
+
+
+def replacements(world):
+    return world.daemon.api.get("/v1/stats")["counters"]["rootReplacements"]
+
+
+def test_an_enforcement_root_made_anew_while_the_daemon_is_dead(cast):
+    cast.world.daemon.kill9()
+    for p in (cast.agent, cast.mcp, cast.vault):
+        cast.world.end(p)
+    cast.world.root.remove()
+    cast.world.root.make()
+    cast.world.start()
+    gap, = cast.world.status()["enforcementGaps"]
+    assert "from" not in gap and gap["until"] <= rfc3339(time.time())
+    assert cast.world.status()["phase"] == "enforcing" and replacements(cast.world) == 1
+
+
+def test_a_connection_made_while_the_root_was_not_enforced_ends(cast):
+    """Idle, so no packet of it is judged: it is looked for when the programs are back."""
+    port = cast.world.port()
+    cast.world.host_puppet().serve(tcp=[(HOME, port)])
+    for p in (cast.agent, cast.mcp, cast.vault):
+        cast.world.end(p)
+    cast.world.daemon.process.send_signal(signal.SIGSTOP)
+    cast.world.root.remove()
+    cast.world.root.make()
+    s = cast.world.puppet("agents/agent").socket()
+    s.call("settimeout", 10)
+    must(s.call("connect", [HOME, port]))
+    cast.world.daemon.process.send_signal(signal.SIGCONT)
+    waiting = s.begin("recv", 10)
+    ended = waiting(5)
+    assert not ended.ok or ended.detail == "", ended
 
 
 # -- others' conversations and names -------------------------------------------------------------------------------------

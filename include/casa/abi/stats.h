@@ -21,7 +21,6 @@
   X(FAIL_CGROUP_INSERT, "failuresCgroupInsert")                                                                        \
   X(FAIL_DENIAL_INSERT, "failuresDenialInsert")                                                                        \
   X(FAIL_PACKET_LOAD, "failuresPacketLoad")                                                                            \
-  X(FAIL_CONFIG, "failuresConfig")                                                                                     \
   X(FAIL_LEARNT_INSERT, "failuresLearntInsert")                                                                        \
   X(FAIL_QUERY_INSERT, "failuresQueryInsert")                                                                          \
   X(FAIL_LOOK, "failuresLook")                                                                                         \
@@ -29,7 +28,8 @@
   X(DNS_ANSWERS, "dnsAnswers")                                                                                         \
   X(DNS_LEARNT, "dnsAddressesLearnt")                                                                                  \
   X(DNS_UNLEARNABLE, "dnsAddressesNotLearnt")                                                                          \
-  X(NAMES_PROVEN, "serverNamesProven")
+  X(NAMES_PROVEN, "serverNamesProven")                                                         \
+  X(ROOT_REPLACEMENTS, "rootReplacements") /* counted by the daemon; here, so that it survives it */
 
 enum casa_stat {
 #define CASA_STAT_ENUM(name, json) CASA_STAT_##name,

@@ -82,6 +82,7 @@ class FakeState : public api::State {
     view.counts = {{"policies", 2}, {"workloads", 2}};
     view.maps = {{"casa_policy", 10, 1000}};
     view.features = {{"sweep", "on"}, {"tcx", "off: kernel 6.1"}};
+    view.enforcement_gaps = {{{}, at("2026-11-24T01:51:33Z")}, {at("2026-11-24T01:52:33Z"), {}}};
     return view;
   }
   [[nodiscard]] std::vector<api::PolicyView> policies() const override {
