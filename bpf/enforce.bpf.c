@@ -28,8 +28,13 @@ int casa_create(struct bpf_sock *ctx) {
   if (!subject)
     return 1;
   casa_u32 type = ctx->type, protocol = ctx->protocol;
-  if ((type == CASA_SOCK_STREAM && protocol == IPPROTO_TCP) || (type == CASA_SOCK_DGRAM && protocol == IPPROTO_UDP))
-    return 1;
+  casa_u8 reason = CASA_REASON_FAULT;
+  if ((type == CASA_SOCK_STREAM && protocol == IPPROTO_TCP) || (type == CASA_SOCK_DGRAM && protocol == IPPROTO_UDP)) {
+    if (state)
+      return 1;
+  } else {
+    reason = type == CASA_SOCK_RAW ? CASA_REASON_RAW_SOCKET : CASA_REASON_PROTOCOL_NOT_ALLOWED;
+  }
   casa_u32 flags = casa_subject_flags(subject, config->gen);
   if (!casa_is_enforced(flags))
     return 1;
@@ -39,7 +44,7 @@ int casa_create(struct bpf_sock *ctx) {
       .direction = CASA_EGRESS,
       .gen = config->gen,
       .verdict = (flags & CASA_SUBJECT_AUDIT) ? CASA_AUDIT : CASA_DENIED,
-      .reason = type == CASA_SOCK_RAW ? CASA_REASON_RAW_SOCKET : CASA_REASON_PROTOCOL_NOT_ALLOWED,
+      .reason = reason,
   };
   casa_note_process(&note);
   /* IPPROTO_MPTCP (262) does not fit the 8-bit protocol of a packet: it is TCP on the wire. */

@@ -182,6 +182,8 @@ static __noinline int casa_decide_call(struct bpf_sock_addr *ctx, struct casa_ca
   struct casa_decision decision = {};
   if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) {
     casa_refuse(q, ctx->type == CASA_SOCK_RAW ? CASA_REASON_RAW_SOCKET : CASA_REASON_PROTOCOL_NOT_ALLOWED, &decision);
+  } else if (call->managed && !state) {
+    casa_refuse(q, CASA_REASON_FAULT, &decision); /* as its packets */
   } else {
     if (state) {
       state->pid = note.pid;

@@ -168,6 +168,8 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
   /* A socket that was connected before it listened: what is known of that conversation is not the listener's. */
   if (state && tcp_state == CASA_TCP_LISTEN && state->cookie)
     casa_end_conversation(state);
+  if (!state && !p.error)
+    p.error = CASA_REASON_FAULT; /* a socket that nothing can be remembered of, above all whose it is */
   struct casa_sk note;
   if (state)
     note = *state;
@@ -211,6 +213,8 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
     if (tcp_state != CASA_TCP_LISTEN)
       note.cookie = cookie;
     casa_u8 flags_out = tcp_state != CASA_TCP_LISTEN ? CASA_EVENT_ESTABLISHED : note.cookie ? CASA_EVENT_PEER_WAITS : 0;
+    if (note.reason == CASA_REASON_FAULT)
+      flags_out = 0; /* there may be memory for the packet sent again */
     casa_emit_denial(&note, IPPROTO_TCP, flags_out);
     if (tcp_state == CASA_TCP_LISTEN)
       note.cookie = 0;

@@ -43,6 +43,8 @@ static __noinline int casa_udp_slow(struct __sk_buff *skb, struct casa_sk *state
   if (!p.error && hook == CASA_EGRESS && p.local_port == CASA_DNS_PORT &&
       casa_is_resolver(p.local, p.local_port, config->gen))
     p.error = CASA_REASON_RESOLVER_NOT_TRUSTED;
+  if (!state && !p.error)
+    p.error = CASA_REASON_FAULT; /* as in casa_tcp_slow */
   struct casa_udp_key key;
   casa_make_udp_key(&key, bpf_get_socket_cookie(skb), p.remote, p.remote_port);
   struct casa_sk *known = p.error ? 0 : bpf_map_lookup_elem(&casa_udp, &key);
@@ -90,11 +92,24 @@ static __noinline int casa_udp_slow(struct __sk_buff *skb, struct casa_sk *state
   if (note.peer == CASA_ID_NOBODY || note.reason == CASA_REASON_BASELINE_LOOPBACK)
     return 1;
   casa_mark_look(&note);
+  if (!known) {
+    if (bpf_map_update_elem(&casa_udp, &key, &note, BPF_ANY)) {
+      casa_count(CASA_STAT_FAIL_UDP_INSERT);
+      /* Its answer would be refused, and for a wrong reason. An answer to what this socket opens needs no memory: above. */
+      if (note.direction == CASA_INGRESS) {
+        note.verdict = (flags & CASA_SUBJECT_AUDIT) ? CASA_AUDIT : CASA_DENIED;
+        note.reason = CASA_REASON_MAP_FULL;
+        casa_emit_denial(&note, IPPROTO_UDP, 0);
+        return note.verdict != CASA_DENIED;
+      }
+    }
+    known = bpf_map_lookup_elem(&casa_udp, &key);
+  }
   if (!(note.flags & CASA_SK_STARTED) || note.verdict != old_verdict || note.reason != old_reason)
     casa_start_flow(&note, key.cookie, IPPROTO_UDP);
   casa_account(&note, hook, skb->len);
-  if (bpf_map_update_elem(&casa_udp, &key, &note, BPF_ANY))
-    casa_count(CASA_STAT_FAIL_UDP_INSERT);
+  if (known)
+    *known = note;
   if (state) {
     state->flags |= CASA_SK_STARTED;
     state->cookie = key.cookie;

@@ -47,6 +47,7 @@ Status Daemon::start() {
   TRY(prepare_state_dir());
   for (const auto& [feature, state] : datapath_->features())
     if (state != "on") spdlog::warn("feature {} is {}", feature, state);
+  stats_seen_ = datapath_->stats();
   if (datapath_->found_links_elsewhere()) begin_gap(std::nullopt);
   for (const auto& denial : datapath_->denials()) decoder_.start_from(denial.key, denial.value);
   server_ = std::make_unique<api::Server>(io_, *this, api::ServerOptions{.socket_path = config_.api_socket});

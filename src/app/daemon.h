@@ -8,6 +8,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include <array>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -81,6 +82,7 @@ class Daemon final : public api::State, private source::Handler {
   void watch_addresses();
   void every_second();
   void look_after_attachment();
+  void look_for_failures();
   void begin_gap(std::optional<std::chrono::system_clock::time_point> from);
   void collect_denials();
   void sweep(bool counters);
@@ -125,7 +127,8 @@ class Daemon final : public api::State, private source::Handler {
   std::chrono::system_clock::time_point seen_attached_;
   std::vector<api::StatusView::Gap> gaps_;  // only the newest can be open
   unsigned idle_rounds_ = 0, seconds_ = 0;
-  std::uint64_t cgroup_failures_ = 0;
+  std::array<std::uint64_t, CASA_STAT_COUNT> stats_seen_{};                 // a second ago
+  std::map<std::string, std::chrono::steady_clock::time_point> failed_at_;  // by the problem's key
   std::map<std::string, UdpSeen> udp_seen_;
   std::set<std::uint64_t> closed_udp_;  // sockets, by cookie
 };

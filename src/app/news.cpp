@@ -20,6 +20,7 @@ constexpr std::size_t kRecordsPerRound = 4096;
 constexpr unsigned kIdleRounds = 100;   // a second of nothing: sleep until the kernel wakes us
 constexpr unsigned kSweepSeconds = 10;  // counters of live flows
 constexpr unsigned kRetrySeconds = 5;   // a commit or attachment that failed
+constexpr seconds kFailureSeconds{60};
 constexpr std::size_t kMaxGaps = 16;
 constexpr seconds kUdpIdle{600};  // a UDP conversation without a packet for so long has ended
 
@@ -99,15 +100,7 @@ void Daemon::every_second() {
     collect_denials();
     end_udp_flows();
     look_after_attachment();
-    auto failures = datapath_->stats()[CASA_STAT_FAIL_CGROUP_INSERT];
-    if (failures != cgroup_failures_) {
-      cgroup_failures_ = failures;
-      note_problem(
-          "cgroup map",
-          fmt::format("{} cgroups could not be entered into the kernel's table, which holds {}; raise limits.cgroups",
-                      failures, datapath_->limits().cgroups));
-      schedule_rebuild();
-    }
+    look_for_failures();
     if (++seconds_ % kSweepSeconds == 0) {
       sweep(true);
       sweep_udp();
@@ -115,6 +108,42 @@ void Daemon::every_second() {
     }
     every_second();
   });
+}
+
+// What the kernel side could not keep: a problem until a minute has passed without another one. Each is counted since the
+// maps were made.
+void Daemon::look_for_failures() {
+  auto now = std::chrono::steady_clock::now();
+  auto stats = datapath_->stats();
+  auto look = [&](const char* key, std::size_t counter, auto&& sentence) {
+    bool again = stats[counter] > stats_seen_[counter];
+    if (again) {
+      failed_at_[key] = now;
+      note_problem(key, sentence(stats[counter]));
+    } else if (auto it = failed_at_.find(key); it != failed_at_.end() && now - it->second >= kFailureSeconds) {
+      failed_at_.erase(it);
+      note_problem(key, "");
+    }
+    return again;
+  };
+  if (look("cgroup map", CASA_STAT_FAIL_CGROUP_INSERT, [&](std::uint64_t count) {
+        return fmt::format(
+            "{} cgroups could not be entered into the kernel's table, which holds {}; raise limits.cgroups", count,
+            datapath_->limits().cgroups);
+      }))
+    schedule_rebuild();
+  look("socket storage", CASA_STAT_REASON_BASE + CASA_REASON_FAULT, [](std::uint64_t count) {
+    return fmt::format(
+        "{} attempts were refused (fault) because the kernel gave no memory for the socket's storage; this host is "
+        "short "
+        "of memory, or net.core.optmem_max is too small",
+        count);
+  });
+  look("UDP conversations", CASA_STAT_REASON_BASE + CASA_REASON_MAP_FULL, [](std::uint64_t count) {
+    return fmt::format("{} datagrams were refused (map_full) because the kernel's table took no further conversation",
+                       count);
+  });
+  stats_seen_ = stats;
 }
 
 // The links went with the directory. `from`: when they were last seen there, if this run saw them.
