@@ -30,7 +30,11 @@ static __noinline int casa_find_destination(struct bpf_sock_addr *ctx, const cas
   __builtin_memset(peer, 0, sizeof(*peer));
   casa_u16 port = q->port;
   if (!casa_is_loopback(remote)) {
-    peer->identity = casa_identity_of_remote(q, remote);
+    struct casa_learnt_key key = {.subject = q->subject};
+    __builtin_memcpy(key.address, remote, 16);
+    casa_u32 found = casa_identity_of_called(&key, q->port, config->gen);
+    peer->identity = found & ~CASA_REMOTE_NAMED;
+    peer->named = found & CASA_REMOTE_NAMED ? 1 : 0;
     if (peer->identity != CASA_ID_HOST || !config->host_netns_cookie ||
         bpf_get_netns_cookie(ctx) != config->host_netns_cookie)
       return 0;
@@ -163,7 +167,7 @@ static __always_inline void casa_keep_verdict(struct casa_sk *state, const struc
   state->flags &= ~(CASA_SK_SAME_HOST | CASA_SK_NAMED | CASA_SK_PROVEN | CASA_SK_LOOK);
   if (call->peer.same_host)
     state->flags |= CASA_SK_SAME_HOST;
-  if (call->question.named)
+  if (call->peer.named)
     state->flags |= CASA_SK_NAMED;
   state->gen = note->gen;
 }
@@ -206,6 +210,9 @@ static __noinline int casa_decide_call(struct bpf_sock_addr *ctx, struct casa_ca
   note.reason = decision.reason;
   note.rule = decision.rule;
   if (note.verdict == CASA_DENIED) {
+    /* It may be an answer whose conversation was forgotten: the packet program knows who asked, and refuses with EPERM too. */
+    if (protocol == IPPROTO_UDP && !call->is_connect && state && state->flags & CASA_SK_ASKED)
+      return 1;
     casa_emit_denial(&note, protocol, 0);
     return 0;
   }

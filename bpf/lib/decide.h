@@ -27,15 +27,20 @@ struct casa_question {
   casa_u8 protocol;
   casa_u8 direction;
   casa_u32 same_host; /* the peer was found by its socket */
-  casa_u32 named; /* casa_identity_of_remote's answer: a DNS name told the peer */
 };
 
 /* What a look-up needs beside who talks to whom, in one number: the port, and above it these. */
 #define CASA_CALL_PROTOCOL 16
 #define CASA_CALL_DIRECTION 24
 #define CASA_CALL_SAME_HOST (1u << 31)
+#define CASA_CALL(port, protocol, direction, same_host)                                                                \
+  ((casa_u32)(port) | (casa_u32)(protocol) << CASA_CALL_PROTOCOL | (casa_u32)(direction) << CASA_CALL_DIRECTION |      \
+   ((same_host) ? CASA_CALL_SAME_HOST : 0))
 /* The answer in one number: the rule and the reason as in casa_policy's payload, and above them the verdict. */
 #define CASA_ANSWER_VERDICT 32
+#define CASA_VERDICT_OF(answer) ((casa_u8)((answer) >> CASA_ANSWER_VERDICT))
+#define CASA_REASON_OF(answer) ((casa_u8)(answer))
+#define CASA_RULE_OF(answer) ((casa_u32)(answer) >> 8)
 
 static __always_inline casa_u32 casa_policy_payload(const struct casa_policy_key *key, casa_u32 gen) {
   return casa_in_force(bpf_map_lookup_elem(&casa_policy, key), gen);
@@ -108,13 +113,11 @@ __noinline casa_u64 casa_answer(casa_u32 gen, casa_u32 subject, casa_u32 flags, 
 }
 
 static __always_inline void casa_decide(const struct casa_question *q, struct casa_decision *d) {
-  casa_u32 call = q->port | (casa_u32)q->protocol << CASA_CALL_PROTOCOL | (casa_u32)q->direction << CASA_CALL_DIRECTION;
-  if (q->same_host)
-    call |= CASA_CALL_SAME_HOST;
+  casa_u32 call = CASA_CALL(q->port, q->protocol, q->direction, q->same_host);
   casa_u64 answer = casa_answer(q->gen, q->subject, q->subject_flags, q->peer, call);
-  d->rule = (casa_u32)answer >> 8;
-  d->reason = (casa_u8)answer;
-  d->verdict = (casa_u8)(answer >> CASA_ANSWER_VERDICT);
+  d->rule = CASA_RULE_OF(answer);
+  d->reason = CASA_REASON_OF(answer);
+  d->verdict = CASA_VERDICT_OF(answer);
 }
 
 #endif

@@ -154,6 +154,14 @@ struct {
 
 struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, CASA_MAX_UDP_ASKED);
+  __type(key, struct casa_asked_key);
+  __type(value, struct casa_asked);
+  CASA_PINNED;
+} casa_udp_asked SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
   __uint(max_entries, CASA_MAX_DENIALS);
   __type(key, struct casa_denial_key);
   __type(value, struct casa_denial);

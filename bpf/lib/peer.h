@@ -14,6 +14,7 @@ struct casa_peer {
   casa_u32 identity;
   casa_u32 pid;
   casa_u32 same_host;
+  casa_u32 named; /* a DNS name told who it is */
   char comm[CASA_COMM_LEN];
 };
 
@@ -34,19 +35,30 @@ static __always_inline casa_u32 casa_identity_of_address(const casa_u8 *address,
   return casa_identity_of(half[0], half[1], gen);
 }
 
-static __always_inline int casa_is_resolver(const casa_u8 *address, casa_u16 port, casa_u32 gen) {
-  struct casa_resolver_key key = {.port = port};
-  __builtin_memcpy(key.address, address, 16);
+/* The address in two halves. Global, with numbers only: see casa_answer; and a frame of its own, which its callers need not have. */
+__noinline int casa_resolver_at(casa_u64 first, casa_u64 last, casa_u32 port, casa_u32 gen) {
+  struct casa_resolver_key key = {.port = (casa_u16)port};
+  __builtin_memcpy(key.address, &first, 8);
+  __builtin_memcpy(key.address + 8, &last, 8);
   return casa_in_force(bpf_map_lookup_elem(&casa_resolver, &key), gen) != 0;
 }
 
+static __always_inline int casa_is_resolver(const casa_u8 *address, casa_u16 port, casa_u32 gen) {
+  casa_u64 half[2];
+  __builtin_memcpy(half, address, 16);
+  return casa_resolver_at(half[0], half[1], port, gen);
+}
+
 static __always_inline casa_u32 casa_now_seconds(void) { return (casa_u32)(bpf_ktime_get_ns() / CASA_NS_PER_SECOND); }
+
+/* Beside an identity: the peer is known by a name. Identities end below it. */
+#define CASA_REMOTE_NAMED (1u << 31)
 
 /*
  * The name that an address was learnt for by the subject's own DNS answers: the one that a rule allows on this port if there are
  * several, else any; CASA_ID_NONE when there is none.
  */
-static __always_inline casa_u32 casa_named_peer(const struct casa_question *q, const struct casa_learnt_key *key) {
+static __always_inline casa_u32 casa_named_peer(const struct casa_learnt_key *key, casa_u16 port, casa_u32 gen) {
   struct casa_learnt *learnt = bpf_map_lookup_elem(&casa_learnt, key);
   if (!learnt)
     return CASA_ID_NONE;
@@ -56,46 +68,26 @@ static __always_inline casa_u32 casa_named_peer(const struct casa_question *q, c
     if (!identity || learnt->slots[i].expires <= now)
       continue;
     struct casa_policy_key rule = {
-        .subject = q->subject, .peer = identity, .port = q->port, .protocol = IPPROTO_TCP, .direction = CASA_EGRESS};
+        .subject = key->subject, .peer = identity, .port = port, .protocol = IPPROTO_TCP, .direction = CASA_EGRESS};
     found = identity;
-    if (casa_in_force(bpf_map_lookup_elem(&casa_policy, &rule), q->gen))
+    if (casa_policy_payload(&rule, gen))
       break;
   }
   return found;
 }
 
 /*
- * The identity of a peer elsewhere; q->named tells whether a DNS name told it. A trusted resolver, then exact addresses, then learnt
- * names, then prefixes: what a DNS answer says never makes a workload's, a Service's or this host's address somebody else's.
+ * The identity of somebody elsewhere who is called: a trusted resolver, then exact addresses, then learnt names (CASA_REMOTE_NAMED), then
+ * prefixes. What a DNS answer says never makes a workload's, a Service's or this host's address somebody else's.
  */
-static __always_inline casa_u32 casa_identity_of_remote(struct casa_question *q, const casa_u8 *remote) {
-  q->named = 0;
-  int egress = q->direction == CASA_EGRESS;
-  union { /* one after the other: the stack is short */
-    struct casa_resolver_key resolver;
-    struct casa_lpm_key lpm;
-    struct casa_learnt_key learnt;
-  } key = {};
-  if (egress && q->port == CASA_DNS_PORT) {
-    __builtin_memcpy(key.resolver.address, remote, 16);
-    key.resolver.port = q->port;
-    if (casa_in_force(bpf_map_lookup_elem(&casa_resolver, &key.resolver), q->gen))
-      return CASA_ID_DNS;
-  }
-  __builtin_memcpy(key.lpm.address, remote, 16);
-  casa_u32 identity = casa_in_force(bpf_map_lookup_elem(&casa_addr, &key.lpm.address), q->gen);
-  if (!identity && egress) {
-    key.learnt.subject = q->subject;
-    __builtin_memcpy(key.learnt.address, remote, 16);
-    identity = casa_named_peer(q, &key.learnt);
-    q->named = identity != 0;
-  }
-  if (!identity) {
-    key.lpm.prefix_bits = 128;
-    __builtin_memcpy(key.lpm.address, remote, 16);
-    identity = casa_in_force(bpf_map_lookup_elem(&casa_lpm, &key.lpm), q->gen);
-  }
-  return identity ? identity : CASA_ID_WORLD;
+static __always_inline casa_u32 casa_identity_of_called(const struct casa_learnt_key *key, casa_u16 port, casa_u32 gen) {
+  if (port == CASA_DNS_PORT && casa_is_resolver(key->address, port, gen))
+    return CASA_ID_DNS;
+  casa_u32 identity = casa_in_force(bpf_map_lookup_elem(&casa_addr, key->address), gen);
+  if (identity)
+    return identity;
+  identity = casa_named_peer(key, port, gen);
+  return identity ? identity | CASA_REMOTE_NAMED : casa_identity_of_address(key->address, gen);
 }
 
 /* A flow that goes on keeps the address that it uses for its name. */
@@ -140,35 +132,27 @@ static __always_inline struct bpf_sock *casa_find_socket(struct __sk_buff *skb, 
                                  : bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
 }
 
-/* What casa_remote_identity is asked, beside the subject; scalars, since 5.10 takes no pointers there. */
-#define CASA_REMOTE_PORT 0xffffu
-#define CASA_REMOTE_INGRESS (1u << 16) /* the conversation's direction */
+/* What casa_remote_identity is asked beside the subject: the port, and above it these. */
+#define CASA_REMOTE_CALLS (1u << 16)     /* the remote end opened the conversation */
 #define CASA_REMOTE_IS_SOURCE (1u << 17) /* of the packet: it came in */
-/* And what it answers, beside the identity: the peer is known by a name. */
-#define CASA_REMOTE_NAMED (1u << 31)
 
-/* Global: walked by the verifier once, and all that is known of its answer afterwards is that it is a number. */
+/* Global, with numbers only: see casa_answer. */
 __noinline casa_u32 casa_remote_identity(struct __sk_buff *skb, casa_u32 subject, casa_u32 asked) {
   struct casa_config *config = casa_get_config();
-  casa_u8 remote[16];
+  struct casa_learnt_key key;
   if (!config)
     return CASA_ID_WORLD;
   if (skb->protocol == bpf_htons(CASA_ETH_P_IP)) {
     casa_u32 v4;
     if (bpf_skb_load_bytes(skb, asked & CASA_REMOTE_IS_SOURCE ? 12 : 16, &v4, sizeof(v4)))
       return CASA_ID_WORLD;
-    casa_map_v4(remote, v4);
-  } else if (bpf_skb_load_bytes(skb, asked & CASA_REMOTE_IS_SOURCE ? 8 : 24, remote, sizeof(remote))) {
+    casa_map_v4(key.address, v4);
+  } else if (bpf_skb_load_bytes(skb, asked & CASA_REMOTE_IS_SOURCE ? 8 : 24, key.address, sizeof(key.address))) {
     return CASA_ID_WORLD;
   }
-  struct casa_question q = {
-      .gen = config->gen,
-      .subject = subject,
-      .port = asked & CASA_REMOTE_PORT,
-      .direction = asked & CASA_REMOTE_INGRESS ? CASA_INGRESS : CASA_EGRESS,
-  };
-  casa_u32 identity = casa_identity_of_remote(&q, remote);
-  return q.named ? identity | CASA_REMOTE_NAMED : identity;
+  key.subject = subject;
+  return asked & CASA_REMOTE_CALLS ? casa_identity_of_address(key.address, config->gen)
+                                   : casa_identity_of_called(&key, (casa_u16)asked, config->gen);
 }
 
 /* A peer elsewhere. One that the first bytes have proven, or whose learnt address has run out since, is still who it was. */
@@ -182,7 +166,7 @@ static __always_inline void casa_find_remote_peer(struct __sk_buff *skb, const s
   }
   casa_u32 asked = p->remote_port;
   if (p->direction == CASA_INGRESS)
-    asked |= CASA_REMOTE_INGRESS;
+    asked |= CASA_REMOTE_CALLS;
   if (p->hook == CASA_INGRESS)
     asked |= CASA_REMOTE_IS_SOURCE;
   casa_u32 found = casa_remote_identity(skb, note->subject, asked);
@@ -192,8 +176,8 @@ static __always_inline void casa_find_remote_peer(struct __sk_buff *skb, const s
 }
 
 /* A peer on this host, by its socket. One that has closed it already is still who it was. */
-static __always_inline int casa_find_local_peer(struct __sk_buff *skb, struct casa_packet *p,
-                                                const struct casa_config *config, struct casa_sk *note) {
+static __noinline int casa_find_local_peer(struct __sk_buff *skb, struct casa_packet *p,
+                                           const struct casa_config *config, struct casa_sk *note) {
   if (!p || !config || !note)
     return 0;
   note->flags |= CASA_SK_SAME_HOST;

@@ -77,30 +77,23 @@ static __noinline int casa_judge(struct __sk_buff *skb, struct casa_packet *p, c
                                  const struct casa_config *config, struct casa_sk *note) {
   if (!p || !config || !note)
     return 0;
-  struct casa_decision decision = {};
-  struct casa_question question = {
-      .gen = config->gen,
-      .subject = note->subject,
-      .subject_flags = flags,
-      .port = note->direction == CASA_EGRESS ? p->remote_port : p->local_port,
-      .protocol = p->protocol,
-      .direction = note->direction,
-  };
   casa_count(CASA_STAT_SLOW_PATH);
-  if (p->error) {
-    casa_refuse(&question, p->error, &decision);
-    note->peer = CASA_ID_WORLD;
-  } else {
-    p->direction = note->direction;
-    casa_find_peer(skb, p, config, note);
-    question.peer = note->peer;
-    question.same_host = note->flags & CASA_SK_SAME_HOST;
-    casa_decide(&question, &decision);
-  }
   note->gen = config->gen;
-  note->verdict = decision.verdict;
-  note->reason = decision.reason;
-  note->rule = decision.rule;
+  if (p->error) {
+    note->peer = CASA_ID_WORLD;
+    note->rule = 0;
+    note->reason = p->error;
+    note->verdict = casa_refusal(flags);
+    return 0;
+  }
+  p->direction = note->direction;
+  casa_find_peer(skb, p, config, note);
+  casa_u32 port = note->direction == CASA_EGRESS ? p->remote_port : p->local_port;
+  casa_u32 call = CASA_CALL(port, p->protocol, note->direction, note->flags & CASA_SK_SAME_HOST);
+  casa_u64 answer = casa_answer(config->gen, note->subject, flags, note->peer, call);
+  note->verdict = CASA_VERDICT_OF(answer);
+  note->reason = CASA_REASON_OF(answer);
+  note->rule = CASA_RULE_OF(answer);
   return 0;
 }
 

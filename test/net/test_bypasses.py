@@ -10,7 +10,7 @@ import pytest
 
 from cast import LOOP, NODE, PARTNER, SmallCast, UDP_PORT
 from checks import NOT_THROUGH, V4, V6
-from harness.objects import policy
+from harness.objects import pod, policy, service
 from harness.puppet import PuppetSocket
 from harness.world import rfc3339, until
 
@@ -283,6 +283,14 @@ for i in range(int(sys.argv[2])):
 """
 
 
+ALLOWED_FLOOD = """
+import socket, sys
+s, port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), int(sys.argv[1])
+for i in range(int(sys.argv[2])):
+    s.sendto(b"x", ("127.%d.%d.%d" % (1 + (i >> 16), i >> 8 & 255, i & 255), port))
+"""
+
+
 def test_a_flood_of_datagrams_to_itself_costs_nobody_a_conversation(new_world):
     """45,000 destinations, more than the table of UDP conversations holds; an answer of others is under way meanwhile."""
     world = new_world()
@@ -302,6 +310,39 @@ def test_a_flood_of_datagrams_to_itself_costs_nobody_a_conversation(new_world):
     assert must(client.call("recv", 100)) == "answer"
     must(client.call("send", "again"))
     assert must(server.call("recv", 100)) == "again"
+
+
+@pytest.mark.parametrize("aim", ["the-same-server", "another-server"])
+def test_a_flood_of_allowed_conversations_costs_nobody_else_an_answer(new_world, aim):
+    """Six times what the table of UDP conversations holds, all of them allowed, while others wait for their answers."""
+    world = new_world()
+    cast = SmallCast(world)
+    world.put("more.yaml", policy("agents/other", f"tools/mcp:{UDP_PORT}"), policy("agents/flooder", "tools/sink:9191"),
+              pod("tools/sink", "tools.slice/sink.service", {"app": "sink"}), policy("tools/sink", kind="Pod"),
+              service("tools/sink", {"app": "sink"}, (9191, 9191, "UDP")))
+    other, flooder = world.puppet("agents/other"), world.puppet("agents/flooder")
+    world.start()
+    server, sink = cast.mcp.socket("AF_INET", "SOCK_DGRAM"), world.puppet("tools/sink").socket("AF_INET", "SOCK_DGRAM")
+    must(server.call("bind", ["0.0.0.0", UDP_PORT]))
+    must(sink.call("bind", ["0.0.0.0", 9191]))
+    clients = []
+    for i in range(8):
+        client = other.socket("AF_INET", "SOCK_DGRAM")
+        must(client.call("connect", [HOME, UDP_PORT]))
+        must(client.call("send", f"question {i}"))
+        question, back = must(server.call("recvfrom", 100))
+        assert question == f"question {i}"
+        clients.append((client, back))
+    if aim == "another-server":
+        finish(script(flooder, ALLOWED_FLOOD, "9191", "200000"), 60)
+    else:
+        finish(script(cast.agent, ALLOWED_FLOOD, str(UDP_PORT), "200000"), 60)
+    for client, back in clients:
+        must(server.call("sendto", "answer", back))
+        assert must(client.call("recv", 100)) == "answer"
+    stranger = world.host_puppet().socket("AF_INET", "SOCK_DGRAM")
+    must(stranger.call("bind", [HOME, 0]))
+    assert server.call("sendto", "unasked", [HOME, stranger.port()]).error == "EPERM", "it never asked"
 
 
 def test_a_socket_that_outlives_its_cgroup_keeps_its_identity(new_world):

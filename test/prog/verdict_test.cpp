@@ -27,7 +27,7 @@ struct Call {
     casa_u32 gen, subject, subject_flags, peer;
     casa_u16 port;
     casa_u8 protocol, direction;
-    casa_u32 same_host, named;
+    casa_u32 same_host;
   } question;
   struct {
     casa_u32 rule;

@@ -22,6 +22,8 @@
 #define CASA_MAX_LEARNT 65536      /* casa_learnt: (workload, address) that a DNS answer gave */
 #define CASA_MAX_QUERIES 16384     /* casa_query: DNS queries that wait for their answer */
 #define CASA_MAX_UDP_FLOWS 32768   /* casa_udp: conversations of UDP sockets */
+#define CASA_MAX_UDP_ASKED 4096    /* casa_udp_asked: pairs of a workload and somebody who asks it by UDP */
+#define CASA_UDP_ASKERS 32         /* conversations remembered of a pair; a power of two */
 #define CASA_MAX_DENIALS 16384     /* casa_denial: (workload, peer, port, reason) being aggregated */
 #define CASA_RING_BYTES (4 << 20)  /* casa_ring */
 #define CASA_RING_WAKE_BYTES 65536 /* wake the reader at once when this much waits */

@@ -142,6 +142,7 @@ CASA_ASSERT_SIZE(struct casa_sk, 160);
 #define CASA_SK_NAMED 8 /* the peer is known by a DNS name that its address was learnt for */
 #define CASA_SK_PROVEN 16 /* the first bytes named that peer: nothing is looked at any more */
 #define CASA_SK_HOST_NETNS 32 /* made in the host's own network namespace */
+#define CASA_SK_ASKED 64 /* a UDP socket: somebody's conversation was let in */
 
 /*
  * casa_udp: LRU hash, conversations of managed UDP sockets, one per remote end. A reply is allowed because its
@@ -254,6 +255,22 @@ enum casa_look {
   CASA_LOOK_HTTP = 2,
   CASA_LOOK_COUNT = 4,
 };
+/*
+ * casa_udp_asked: LRU hash. Which conversations came in last, for each pair of workloads. casa_udp is one for all, so a
+ * flood of one workload's conversations can push out another's; a pair has one row here whatever it does, and an agent
+ * cannot make identities.
+ */
+struct casa_asked_key {
+  casa_u32 subject;
+  casa_u32 peer;
+};
+CASA_ASSERT_SIZE(struct casa_asked_key, 8);
+struct casa_asked {
+  casa_u32 next; /* the place in `who` that is written next, modulo CASA_UDP_ASKERS */
+  casa_u32 pad;
+  struct casa_udp_key who[CASA_UDP_ASKERS]; /* cookie 0: nobody yet */
+};
+CASA_ASSERT_SIZE(struct casa_asked, 8 + 32 * CASA_UDP_ASKERS);
 
 /*
  * casa_denial: LRU hash, denials being added up: one event per key and second.
