@@ -139,9 +139,10 @@ void Daemon::schedule_rebuild() {
 }
 
 // A daemon that starts while its policy directory is away knows nothing, and must not take that for "no policy": the
-// generation that an earlier run left in the kernel stays.
+// generation that an earlier run left in the kernel stays, also one of another ABI version.
 bool Daemon::may_commit() {
-  bool blind = !source_problem_.empty() && documents_.size() == 0 && datapath_->generation() != 0;
+  bool in_force = datapath_->generation() != 0 || datapath_->stands_beside_another();
+  bool blind = !source_problem_.empty() && documents_.size() == 0 && in_force;
   note_problem(
       "generation",
       blind ? "the policy directory cannot be read, so the generation found in the kernel stays in force" : "");
@@ -156,7 +157,7 @@ void Daemon::rebuild() {
       identity::build_snapshot(objects, {mount_, addresses ? *addresses : std::vector<IpAddress>{}, dns_}, allocator_);
   compile::Compiled compiled = compile::compile(objects, snapshot, allocator_, config_.audit);
   if (!may_commit()) {
-    attach();
+    if (datapath_->generation() != 0) attach();
     return;
   }
   // Numbers are on disk before the kernel has them: a crash in between must not give them to somebody else.

@@ -23,6 +23,9 @@ namespace {
 using compile::Limits;
 using compile::MapImage;
 
+// For UDP answers under way when another version's programs are replaced.
+constexpr std::chrono::milliseconds kListen{500};
+
 struct MappedConfig {
   casa_config* at = nullptr;
   MappedConfig() = default;
@@ -88,7 +91,9 @@ class KernelDatapath final : public Datapath {
     struct stat st{};
     if (::stat(options_.mount.root.c_str(), &st) != 0)
       return fail_errno(errno, "the enforcement root {}", options_.mount.root);
-    TRY(attach_enforce(enforce_, options_.mount.root, link_dir_));
+    // Another version's programs hold until these do, so there is time to learn what is under way.
+    auto listen = stands_beside_another() ? kListen : std::chrono::milliseconds{0};
+    TRY(attach_enforce(enforce_, options_.mount.root, link_dir_, listen));
     attached_root_ = st.st_ino;
     if (watch_) {
       if (Status attached = attach_cgroup_watch(watch_, link_dir_); !attached)
@@ -97,6 +102,8 @@ class KernelDatapath final : public Datapath {
     for (const auto& dir : other_abi_dirs(options_.bpffs)) TRY(remove_pins(dir));
     return {};
   }
+
+  bool stands_beside_another() const override { return !other_abi_dirs(options_.bpffs).empty(); }
 
   bool is_attached() const override {
     struct stat st{};

@@ -46,6 +46,8 @@ class Datapath {
   // Attaches what is not attached yet; to be called after the first commit. Then removes pins of other ABI versions.
   virtual Status attach() = 0;
 
+  // True while pins of another ABI version are there, which attach() will remove.
+  [[nodiscard]] virtual bool stands_beside_another() const = 0;
   // False when the enforcement root is another directory than the one that was attached to.
   [[nodiscard]] virtual bool is_attached() const = 0;
   // True when an earlier run's links were found, and the enforcement root is another cgroup than theirs.

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <thread>
 
 #include "base/fd.h"
 
@@ -60,17 +61,23 @@ Status pin_new(bpf_link* made, bpf_program* program, const std::string& path) {
 
 }  // namespace
 
-Status attach_enforce(const EnforceObject& enforce, const std::string& root, const std::string& link_dir) {
+Status attach_enforce(const EnforceObject& enforce, const std::string& root, const std::string& link_dir,
+                      std::chrono::milliseconds listen) {
   Fd cgroup(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!cgroup) return fail_errno(errno, "cannot open the enforcement root {}", root);
   struct stat st{};
   if (::fstat(cgroup.get(), &st) != 0) return fail_errno(errno, "cannot look at {}", root);
-  bpf_program* program = nullptr;
-  bpf_object__for_each_program(program, enforce->obj) {
+  auto attach = [&](bpf_program* program) -> Status {
     std::string path = link_dir + "/" + bpf_program__name(program);
     TRY_ASSIGN(bool updated, update_pinned(program, path, st.st_ino));
-    if (updated) continue;
-    TRY(pin_new(bpf_program__attach_cgroup(program, cgroup.get()), program, path));
+    if (updated) return {};
+    return pin_new(bpf_program__attach_cgroup(program, cgroup.get()), program, path);
+  };
+  TRY(attach(enforce->progs.casa_ingress));
+  std::this_thread::sleep_for(listen);
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, enforce->obj) {
+    if (program != enforce->progs.casa_ingress) TRY(attach(program));
   }
   return {};
 }

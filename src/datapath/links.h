@@ -2,6 +2,7 @@
 // there is no moment without one.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "base/error.h"
@@ -9,8 +10,10 @@
 
 namespace casa::datapath {
 
-// Attaches every program of `enforce` at the cgroup directory `root`.
-Status attach_enforce(const EnforceObject& enforce, const std::string& root, const std::string& link_dir);
+// Attaches every program of `enforce` at the cgroup directory `root`: casa_ingress first, and the others after `listen`. What
+// answers a UDP question is known by the question having come in, so nobody's answer is refused that takes no longer.
+Status attach_enforce(const EnforceObject& enforce, const std::string& root, const std::string& link_dir,
+                      std::chrono::milliseconds listen);
 Status attach_cgroup_watch(const WatchObject& watch, const std::string& link_dir);
 
 // True when `link_dir` holds links that are alive (their cgroup still exists).

@@ -1,5 +1,8 @@
 """Who there is, what policy says, who serves what: the standing cast of the attempts (played twice, first without
 enforcement), and a small cast for tests of change and state."""
+import os
+import time
+
 from harness.objects import endpoint_slice, namespace, pod, policy, service
 from harness.sniffer import Sniffer
 from harness.world import until
@@ -9,6 +12,7 @@ LOOP = ("127.0.0.1", "::1")
 NODE = (lab.NODE4, lab.NODE6)
 OUTSIDE = (lab.OUTSIDE4, lab.OUTSIDE6)
 PARTNER = (lab.PARTNER4, lab.PARTNER6)
+CYCLES = int(os.environ.get("CASAD_TEST_CYCLES", "200"))
 TCP_PORT, UDP_PORT, AUTH_PORT, PARTNER_PORT, BOX_PORT = 8080, 9090, 8000, 7443, 6000
 
 POLICIES = {
@@ -127,3 +131,27 @@ class SmallCast:
         p = puppet or self.agent
         return self.world.denied(lambda: p.attempt("tcp", (LOOP[0], self.VAULT_PORT)), reason, dst_port=self.VAULT_PORT,
                                  src_pid=None, src_comm=None, **match)
+
+
+class UnderLoad:
+    """Allowed and denied loops beside a changing daemon; ends with the verdict on both."""
+
+    def __init__(self, cast):
+        self.cast = cast
+        tcp, udp = [(h, TCP_PORT) for h in LOOP], [(h, UDP_PORT) for h in LOOP]
+        closed = [(h, cast.VAULT_PORT) for h in LOOP]
+        self.helper = cast.world.puppet("agents/agent", "agent-denied")
+        self.allowed = cast.agent.load("allowed", tcp=tcp, udp=udp, pause=0.005)
+        self.denied = self.helper.load("denied", tcp=closed, udp=closed, pause=0.005)
+        time.sleep(0.2)
+
+    def finish(self):
+        time.sleep(0.2)
+        allowed, denied = self.allowed.stop(), self.denied.stop()
+        served = self.cast.vault_served.report()
+        print(f"allowed: {allowed['done']} operations, slowest {allowed['slowest_ms']} ms, {allowed['retransmits']} "
+              f"retransmits; denied: {denied['done']} attempts")
+        assert allowed["failures"] == [] and allowed["done"] > 200, allowed
+        assert denied["failures"] == [] and denied["done"] > 200, denied
+        assert (served["tcp"], served["udp"]) == (0, 0), "packets of a denied flow arrived"
+        assert allowed["retransmits"] == 0, f"packets of an allowed flow were dropped: {allowed}"

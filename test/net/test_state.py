@@ -7,12 +7,10 @@ import time
 
 import pytest
 
-from cast import LOOP, SmallCast, TCP_PORT, UDP_PORT, small_policies
+from cast import CYCLES, LOOP, SmallCast, TCP_PORT, UDP_PORT, UnderLoad, small_policies
 from harness.objects import policy, text
 from harness.world import until
 import lab
-
-CYCLES = int(os.environ.get("CASAD_TEST_CYCLES", "200"))
 
 
 @pytest.fixture
@@ -150,30 +148,6 @@ def test_half_removed_pins_are_repaired(cast):
 
 
 # -- under load ----------------------------------------------------------------------------------------------------------
-
-class UnderLoad:
-    """Allowed and denied loops beside a changing daemon; ends with the verdict on both."""
-
-    def __init__(self, cast):
-        self.cast = cast
-        tcp, udp = [(h, TCP_PORT) for h in LOOP], [(h, UDP_PORT) for h in LOOP]
-        closed = [(h, cast.VAULT_PORT) for h in LOOP]
-        self.helper = cast.world.puppet("agents/agent", "agent-denied")
-        self.allowed = cast.agent.load("allowed", tcp=tcp, udp=udp, pause=0.005)
-        self.denied = self.helper.load("denied", tcp=closed, udp=closed, pause=0.005)
-        time.sleep(0.2)
-
-    def finish(self):
-        time.sleep(0.2)
-        allowed, denied = self.allowed.stop(), self.denied.stop()
-        served = self.cast.vault_served.report()
-        print(f"allowed: {allowed['done']} operations, slowest {allowed['slowest_ms']} ms, {allowed['retransmits']} "
-              f"retransmits; denied: {denied['done']} attempts")
-        assert allowed["failures"] == [] and allowed["done"] > 200, allowed
-        assert denied["failures"] == [] and denied["done"] > 200, denied
-        assert (served["tcp"], served["udp"]) == (0, 0), "packets of a denied flow arrived"
-        assert allowed["retransmits"] == 0, f"packets of an allowed flow were dropped: {allowed}"
-
 
 def test_kill_9_and_restart_under_load(cast):
     load = UnderLoad(cast)
