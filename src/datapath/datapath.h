@@ -29,11 +29,6 @@ struct Options {
   compile::Limits limits;  // sizes of maps that do not exist yet
 };
 
-struct ProgramCost {
-  std::string program;
-  std::uint32_t verified_instructions = 0;
-};
-
 class Datapath {
  public:
   // Loads the programs, adopts pinned maps and links or makes them, and repairs what a crash left half-staged. Nothing

@@ -13,7 +13,6 @@
 #include "base/fd.h"
 #include "cgroup_watch.skel.h"
 #include "compile/compile.h"
-#include "datapath/datapath.h"
 #include "enforce.skel.h"
 #include "inspect.skel.h"
 #include "skeleton.h"
@@ -25,6 +24,11 @@ using EnforceObject = Skeleton<casa_enforce>;
 using WatchObject = Skeleton<casa_cgroup_watch>;
 using SweepObject = Skeleton<casa_sweep>;
 using InspectObject = Skeleton<casa_inspect>;
+
+struct ProgramCost {
+  std::string program;
+  std::uint32_t verified_instructions = 0;
+};
 
 struct LoadOptions {
   std::string pin_dir;  // empty: private maps that vanish with the object (probing)
