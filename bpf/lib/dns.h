@@ -29,12 +29,12 @@ struct casa_dns_message {
   struct casa_looked l;
   casa_u32 at; /* of the message in the packet */
   casa_u32 length;
-  casa_u32 name; /* payload of casa_name for the question's name; 0 = not needed by the policy */
+  casa_u32 name;        /* payload of casa_name for the question's name; 0 = not needed by the policy */
   casa_u32 name_length; /* on the wire, with the final zero */
-  casa_u32 label_left; /* of the label being read */
-  casa_u32 records_at; /* behind the question, in the packet */
-  casa_u32 left; /* records still to walk */
-  casa_u32 learn; /* 1: the walk enters addresses */
+  casa_u32 label_left;  /* of the label being read */
+  casa_u32 records_at;  /* behind the question, in the packet */
+  casa_u32 left;        /* records still to walk */
+  casa_u32 learn;       /* 1: the walk enters addresses */
   casa_u16 id;
   casa_u16 type;
   casa_u16 flags;
@@ -55,11 +55,8 @@ static __always_inline int casa_is_name_byte(casa_u8 c) {
 __noinline int casa_read_name(struct __sk_buff *skb, struct casa_dns_message *m, struct casa_name_key *key) {
   if (!m || !key)
     return 0;
-  casa_u32 n = m->length - CASA_DNS_HEADER;
-  if (n > CASA_NAME_LEN - 1)
-    n = CASA_NAME_LEN - 1;
-  asm volatile("" : "+r"(n));
-  if (n < 1 || n > CASA_NAME_LEN - 1)
+  casa_u64 n = casa_length(m->length - CASA_DNS_HEADER, CASA_NAME_LEN - 1);
+  if (!n)
     return 0;
   __builtin_memset(key->name, 0, CASA_NAME_LEN);
   if (bpf_skb_load_bytes(skb, m->at + CASA_DNS_HEADER, key->name, n))
@@ -95,7 +92,7 @@ __noinline int casa_read_name(struct __sk_buff *skb, struct casa_dns_message *m,
 }
 
 /* Header: m->id, flags, counts. Returns 0 when this is no message with one question. */
-static __noinline int casa_read_header(struct __sk_buff *skb, struct casa_dns_message *m) {
+__noinline int casa_read_header(struct __sk_buff *skb, struct casa_dns_message *m) {
   casa_u8 header[CASA_DNS_HEADER];
   if (!m || m->length < CASA_DNS_HEADER + 5 || bpf_skb_load_bytes(skb, m->at, header, sizeof(header)))
     return 0;
@@ -107,7 +104,7 @@ static __noinline int casa_read_header(struct __sk_buff *skb, struct casa_dns_me
 }
 
 /* m->name, and behind the name m->type and m->records_at. As casa_read_name; also 0 for another class than the internet's. */
-static __noinline int casa_read_question(struct __sk_buff *skb, struct casa_dns_message *m) {
+__noinline int casa_read_question(struct __sk_buff *skb, struct casa_dns_message *m) {
   if (!m)
     return 0;
   struct casa_name_key key;
@@ -163,7 +160,7 @@ static __always_inline void casa_make_query_key(struct casa_query_key *key, cons
 #define CASA_DNS_RCODE 0x000f
 
 /* Without the note its answer would be refused: better that the query fails at once. */
-static __noinline int casa_note_query(const struct casa_dns_message *m) {
+__noinline int casa_note_query(const struct casa_dns_message *m) {
   if (!m)
     return CASA_REASON_FAULT;
   struct casa_query_key key;
@@ -330,8 +327,7 @@ __noinline int casa_walk_answers(struct __sk_buff *skb, struct casa_dns_message 
       if (length != (type == CASA_DNS_TYPE_A ? 4 : 16))
         return 0;
       if (m->learn)
-        casa_learn_record(skb, m, at, length,
-                          (casa_u32)record[4] << 24 | record[5] << 16 | record[6] << 8 | record[7]);
+        casa_learn_record(skb, m, at, length, (casa_u32)record[4] << 24 | record[5] << 16 | record[6] << 8 | record[7]);
     }
     m->records_at = at + length;
     m->left--;
@@ -341,7 +337,7 @@ __noinline int casa_walk_answers(struct __sk_buff *skb, struct casa_dns_message 
 }
 
 /* Was this asked? Whoever takes the note has the answer: a second one finds nothing. */
-static __noinline int casa_take_query(const struct casa_dns_message *m) {
+__noinline int casa_take_query(const struct casa_dns_message *m) {
   if (!m || !m->name)
     return 0;
   struct casa_query_key key;

@@ -10,9 +10,9 @@
 #include "look.h"
 
 enum casa_hello_phase {
-  CASA_HELLO_RECORD, /* type, version, length */
+  CASA_HELLO_RECORD,    /* type, version, length */
   CASA_HELLO_HANDSHAKE, /* type, length */
-  CASA_HELLO_RANDOM, /* version and random: passed over */
+  CASA_HELLO_RANDOM,    /* version and random: passed over */
   CASA_HELLO_SESSION_LENGTH,
   CASA_HELLO_SESSION,
   CASA_HELLO_CIPHERS_LENGTH,
@@ -20,9 +20,9 @@ enum casa_hello_phase {
   CASA_HELLO_COMPRESSION_LENGTH,
   CASA_HELLO_COMPRESSION,
   CASA_HELLO_EXTENSIONS_LENGTH,
-  CASA_HELLO_EXTENSION, /* type, length */
+  CASA_HELLO_EXTENSION,      /* type, length */
   CASA_HELLO_EXTENSION_BODY, /* passed over */
-  CASA_HELLO_NAME_HEADER, /* list length, type, name length */
+  CASA_HELLO_NAME_HEADER,    /* list length, type, name length */
   CASA_HELLO_NAME,
 };
 
@@ -134,16 +134,15 @@ static __always_inline int casa_hello_passes_over(casa_u8 phase) {
 static __always_inline int casa_hello_gather(struct __sk_buff *skb, struct casa_stream *s, casa_u32 at, casa_u32 n) {
   casa_u32 have = s->have;
   if (s->phase == CASA_HELLO_NAME) {
-    asm volatile("" : "+r"(n), "+r"(have));
-    if (n < 1 || n > CASA_NAME_LEN - 1 || have > CASA_NAME_LEN - 1)
+    casa_u64 length = casa_length(n, CASA_NAME_LEN - 1);
+    asm volatile("" : "+r"(have));
+    if (!length || have > CASA_NAME_LEN - 1)
       return -1;
-    return bpf_skb_load_bytes(skb, at, (casa_u8 *)s->key.name + 1 + have, n);
+    return bpf_skb_load_bytes(skb, at, (casa_u8 *)s->key.name + 1 + have, length);
   }
+  casa_u64 length = casa_length(n, 7);
   have &= 7;
-  asm volatile("" : "+r"(n));
-  if (n < 1 || n > 7)
-    return -1;
-  return bpf_skb_load_bytes(skb, at, s->field + have, n);
+  return length ? bpf_skb_load_bytes(skb, at, s->field + have, length) : -1;
 }
 
 /* Reads from stream->at up to `end`, positions in the packet. */

@@ -13,6 +13,23 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+/*
+ * A length from 1 to `most` (at most 255), 0 for none, that every verifier believes: those before 6.8 learn nothing from a test for zero,
+ * but that one more than a masked number is not zero they know.
+ */
+static __always_inline __u64 casa_length(__u64 n, __u64 most) {
+  if (n > most)
+    n = most;
+  n--;
+  asm volatile("" : "+r"(n));
+  n = (n & 0xff) + 1;
+  asm volatile("" : "+r"(n));
+  if (n > most)
+    return 0;
+  asm volatile("" : "+r"(n)); /* or the compiler makes one test of this and the caller's */
+  return n;
+}
+
 #define CASA_AF_INET 2
 #define CASA_AF_INET6 10
 #define CASA_SOCK_STREAM 1

@@ -19,8 +19,8 @@ struct casa_looked {
   casa_u32 sequence; /* TCP */
   casa_u32 gen;
   casa_u32 subject;
-  casa_u32 at; /* where the part begins that nobody has looked at yet */
-  casa_u32 length; /* of that part */
+  casa_u32 at;      /* where the part begins that nobody has looked at yet */
+  casa_u32 length;  /* of that part */
   casa_u32 name_at; /* where a name stands that a denial is to tell; 0 = none */
   casa_u8 protocol;
   casa_u8 tcp_flags;
@@ -109,11 +109,8 @@ static __noinline int casa_refuse_looked(struct __sk_buff *skb, struct casa_look
     e->name_form = CASA_NAME_TEXT;
     __builtin_memcpy(e->name, text->key.name, CASA_NAME_LEN);
   } else if (l->name_at && l->name_at < skb->len) {
-    casa_u32 n = skb->len - l->name_at;
-    if (n > CASA_NAME_LEN - 1)
-      n = CASA_NAME_LEN - 1;
-    asm volatile("" : "+r"(n));
-    if (n >= 1 && n < CASA_NAME_LEN && !bpf_skb_load_bytes(skb, l->name_at, e->name, n))
+    casa_u64 n = casa_length(skb->len - l->name_at, CASA_NAME_LEN - 1);
+    if (n && !bpf_skb_load_bytes(skb, l->name_at, e->name, n))
       e->name_form = CASA_NAME_WIRE;
   }
   bpf_ringbuf_submit(e, casa_wake_flags());

@@ -17,11 +17,11 @@ struct casa_packet {
   casa_u8 protocol;
   casa_u8 tcp_flags;
   casa_u8 direction; /* of the conversation, once it is known */
-  casa_u8 error; /* enum casa_reason, CASA_REASON_NONE when well formed */
-  casa_u8 hook; /* which way the packet goes */
-  casa_u32 known;  /* casa_judge: the peer of this conversation as found before, CASA_ID_NONE for a new one */
-  casa_u64 caller; /* casa_judge's answer: cookie of the peer's socket on this host, 0 when it is not known */
-  casa_u32 payload; /* where the transport's payload begins in the packet */
+  casa_u8 error;     /* enum casa_reason, CASA_REASON_NONE when well formed */
+  casa_u8 hook;      /* which way the packet goes */
+  casa_u32 known;    /* casa_judge: the peer of this conversation as found before, CASA_ID_NONE for a new one */
+  casa_u64 caller;   /* casa_judge's answer: cookie of the peer's socket on this host, 0 when it is not known */
+  casa_u32 payload;  /* where the transport's payload begins in the packet */
   casa_u32 sequence; /* TCP */
 };
 

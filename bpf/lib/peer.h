@@ -80,7 +80,8 @@ static __always_inline casa_u32 casa_named_peer(const struct casa_learnt_key *ke
  * The identity of somebody elsewhere who is called: a trusted resolver, then exact addresses, then learnt names (CASA_REMOTE_NAMED), then
  * prefixes. What a DNS answer says never makes a workload's, a Service's or this host's address somebody else's.
  */
-static __always_inline casa_u32 casa_identity_of_called(const struct casa_learnt_key *key, casa_u16 port, casa_u32 gen) {
+static __always_inline casa_u32 casa_identity_of_called(const struct casa_learnt_key *key, casa_u16 port,
+                                                        casa_u32 gen) {
   if (port == CASA_DNS_PORT && casa_is_resolver(key->address, port, gen))
     return CASA_ID_DNS;
   casa_u32 identity = casa_in_force(bpf_map_lookup_elem(&casa_addr, key->address), gen);

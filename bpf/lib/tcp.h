@@ -57,8 +57,9 @@ static __always_inline casa_u32 casa_look_of(casa_u8 reason, casa_u16 remote_por
 
 /* After a verdict: must something be looked at? What a conversation has proven once, it need not prove again. */
 static __always_inline void casa_mark_look(struct casa_sk *note) {
-  int look = note->verdict == CASA_ALLOWED && (note->reason == CASA_REASON_BASELINE_DNS ||
-                                               (note->reason == CASA_REASON_LLM_ALLOWED && !(note->flags & CASA_SK_PROVEN)));
+  int look =
+      note->verdict == CASA_ALLOWED && (note->reason == CASA_REASON_BASELINE_DNS ||
+                                        (note->reason == CASA_REASON_LLM_ALLOWED && !(note->flags & CASA_SK_PROVEN)));
   if (look)
     note->flags |= CASA_SK_LOOK;
   else

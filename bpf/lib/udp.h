@@ -84,7 +84,8 @@ static __noinline int casa_judge_reply(struct __sk_buff *skb, const struct casa_
   };
   /* As casa_find_peer has it for one who is called. */
   if (called && !question.same_host)
-    question.peer = casa_remote_identity(skb, note->subject, p->remote_port | CASA_REMOTE_IS_SOURCE) & ~CASA_REMOTE_NAMED;
+    question.peer =
+        casa_remote_identity(skb, note->subject, p->remote_port | CASA_REMOTE_IS_SOURCE) & ~CASA_REMOTE_NAMED;
   else if (called && question.peer == CASA_ID_UNKNOWN)
     question.peer = CASA_ID_NOBODY;
   else if (called && question.peer == CASA_ID_HOST && p->remote_port == CASA_DNS_PORT &&

@@ -112,8 +112,11 @@ Reply answer_endpoints(const Call& call) {
   auto matches = [&](const EndpointView& endpoint) {
     // An FQDN is in no namespace: it is where its callers are.
     bool named = !endpoint.fqdn.empty();
-    auto in_callers = [&](const std::string& caller) { return in_namespace(call.query, caller.substr(0, caller.find('/'))); };
-    if (named ? !std::ranges::any_of(endpoint.callers, in_callers) : !in_namespace(call.query, endpoint.ns)) return false;
+    auto in_callers = [&](const std::string& caller) {
+      return in_namespace(call.query, caller.substr(0, caller.find('/')));
+    };
+    if (named ? !std::ranges::any_of(endpoint.callers, in_callers) : !in_namespace(call.query, endpoint.ns))
+      return false;
     if (call.query.workload.empty()) return true;
     return std::ranges::any_of(named ? endpoint.callers : endpoint.workloads, [&](std::string_view workload) {
       auto slash = workload.find('/');
@@ -121,7 +124,9 @@ Reply answer_endpoints(const Call& call) {
       return means_workload(call.query.workload, workload.substr(0, slash), workload.substr(slash + 1));
     });
   };
-  auto key = [](const EndpointView& e) { return make_key(e.ns, e.fqdn.empty() ? e.name : e.fqdn, fmt::format("{:05} {}", e.port, e.protocol)); };
+  auto key = [](const EndpointView& e) {
+    return make_key(e.ns, e.fqdn.empty() ? e.name : e.fqdn, fmt::format("{:05} {}", e.port, e.protocol));
+  };
   return keyed_page(call, call.state.endpoints(), key, matches);
 }
 

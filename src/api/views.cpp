@@ -105,9 +105,7 @@ void write(JsonWriter& out, const EndpointView& endpoint) {
   out.begin_object();
   if (endpoint.fqdn.empty()) out.field("namespace", endpoint.ns).field("name", endpoint.name);
   else out.field("fqdn", endpoint.fqdn);
-  out.field("port", endpoint.port)
-      .field("protocol", endpoint.protocol)
-      .field("state", endpoint.state);
+  out.field("port", endpoint.port).field("protocol", endpoint.protocol).field("state", endpoint.state);
   write_strings(out, "workloads", endpoint.workloads);
   write_strings(out, "addresses", endpoint.addresses);
   write_strings(out, "usedBy", endpoint.used_by);

@@ -18,11 +18,11 @@ using policy::Node;
 using policy::Path;
 using policy::Report;
 
-constexpr std::array<std::string_view, 9> kKeys = {"policyDir", "apiSocket", "cgroupRoot",  "bpffs",
-                                                   "stateDir",  "logLevel",  "enforcement", "limits",      "dns"};
+constexpr std::array<std::string_view, 9> kKeys = {"policyDir", "apiSocket",   "cgroupRoot", "bpffs", "stateDir",
+                                                   "logLevel",  "enforcement", "limits",     "dns"};
 constexpr std::array<std::string_view, 3> kDnsKeys = {"resolvers", "resolvConf", "clusterDomain"};
-constexpr std::array<std::string_view, 6> kLimitKeys = {"cgroups", "workloads", "policyEntries", "addresses",
-                                                        "prefixes", "names"};
+constexpr std::array<std::string_view, 6> kLimitKeys = {"cgroups",   "workloads", "policyEntries",
+                                                        "addresses", "prefixes",  "names"};
 constexpr std::array<std::string_view, 2> kEnforcement = {"enforce", "audit"};
 constexpr std::size_t kMaxConfigBytes = 1u << 20;
 constexpr std::size_t kMaxLimit = 16u << 20;

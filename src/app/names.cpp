@@ -107,8 +107,8 @@ std::vector<api::EndpointView> Daemon::named_endpoints() const {
     for (const auto& entry : learnt) {
       for (const auto& slot : entry.value.slots) {
         if (slot.identity != peer.identity) continue;
-        api::EndpointView::NamedAddress address{to_string(make_ip(entry.key.address)), {}, seconds_left(slot),
-                                                workloads[entry.key.subject]};
+        api::EndpointView::NamedAddress address{
+            to_string(make_ip(entry.key.address)), {}, seconds_left(slot), workloads[entry.key.subject]};
         if (slot.sources & CASA_LEARNT_ANSWER) address.sources.emplace_back("answer");
         if (slot.sources & CASA_LEARNT_RESOLVER) address.sources.emplace_back("resolver");
         view.resolved.push_back(std::move(address));

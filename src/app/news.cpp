@@ -37,9 +37,9 @@ void Daemon::watch_ring() {
 }
 
 void Daemon::drain_ring() {
-  std::size_t handled = datapath_->drain(kRecordsPerRound, [this](const casa_event& record, const casa_named_event* name) {
-    handle_record(record, name);
-  });
+  std::size_t handled =
+      datapath_->drain(kRecordsPerRound,
+                       [this](const casa_event& record, const casa_named_event* name) { handle_record(record, name); });
   idle_rounds_ = handled == 0 ? idle_rounds_ + 1 : 0;
   if (idle_rounds_ >= kIdleRounds && datapath_->sleep_on_ring()) {
     wait_for_ring();

@@ -130,7 +130,8 @@ api::StatsView Daemon::stats() const {
 }
 
 Result<api::ExplainView> Daemon::explain(const api::ExplainQuery& query) const {
-  TRY_ASSIGN(compile::Explanation answer, compile::explain(compiled_, snapshot_, query.from, query.to, query.protocol, name_states()));
+  TRY_ASSIGN(compile::Explanation answer,
+             compile::explain(compiled_, snapshot_, query.from, query.to, query.protocol, name_states()));
   api::ExplainView view;
   view.verdict = event::to_string(answer.verdict);
   for (auto& step : answer.steps) {

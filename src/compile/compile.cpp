@@ -224,8 +224,7 @@ class Compiler {
       report.allowed_sources.push_back(source_text(p.allowed_sources[i]));
       allow_source(w.identity, p.allowed_sources[i], rule(report.name, fmt::format("spec.allowedSources[{}]", i)));
     }
-    if (p.llm_endpoint)
-      allow_llm(w, *p.llm_endpoint, rule(report.name, "spec.llmEndpoint"), report, notes);
+    if (p.llm_endpoint) allow_llm(w, *p.llm_endpoint, rule(report.name, "spec.llmEndpoint"), report, notes);
     named_.insert(w.name);
     if (p.enforcement == policy::Enforcement::kAudit) audited_.insert(w.name);
     else enforced_.insert(w.name);
@@ -283,7 +282,8 @@ class Compiler {
     allow(w.identity, peer.identity, CASA_EGRESS, static_cast<std::uint8_t>(Protocol::kTcp), llm.port,
           CASA_REASON_LLM_ALLOWED, r);
     need_name(w.identity, llm.fqdn, CASA_NAME_LEARN | peer.identity);
-    for (const auto& name : search_forms(snapshot_.dns, llm.fqdn, w.name.ns)) need_name(w.identity, name, CASA_NAME_ASK);
+    for (const auto& name : search_forms(snapshot_.dns, llm.fqdn, w.name.ns))
+      need_name(w.identity, name, CASA_NAME_ASK);
     if (snapshot_.dns.resolvers.empty())
       notes.push_back("no resolver is known: name one in dns.resolvers of the config, or in resolv.conf");
   }

@@ -28,7 +28,8 @@ casa_reason denial_reason(const MapImage& image, const Question& q, std::uint32_
   if (q.peer == CASA_ID_DNS) return CASA_REASON_DNS_NAME_NOT_ALLOWED;
   constexpr auto kTcp = static_cast<std::uint8_t>(policy::Protocol::kTcp);
   if (value_or_zero(image.policy, PolicyKey{q.subject, q.peer, q.direction, 0, 0}) != 0) {
-    bool over_tcp = q.protocol != kTcp && value_or_zero(image.policy, PolicyKey{q.subject, q.peer, q.direction, kTcp, q.port}) != 0;
+    bool over_tcp =
+        q.protocol != kTcp && value_or_zero(image.policy, PolicyKey{q.subject, q.peer, q.direction, kTcp, q.port}) != 0;
     return over_tcp ? CASA_REASON_UDP_NOT_ALLOWED : CASA_REASON_PORT_NOT_ALLOWED;
   }
   if (q.direction == CASA_INGRESS) return CASA_REASON_SOURCE_NOT_ALLOWED;
@@ -131,8 +132,8 @@ class Explainer {
     if (std::string bad = policy::check_fqdn(host, fqdn); !bad.empty())
       return fail(ErrorCode::kInvalidArgument, "to '{}' is not understood: {}", text, bad);
     auto name = compiled_.names.find(fqdn);
-    return std::vector<End>{
-        {text, name == compiled_.names.end() ? std::uint32_t{CASA_ID_WORLD} : name->second.identity, nullptr, number, fqdn}};
+    return std::vector<End>{{text, name == compiled_.names.end() ? std::uint32_t{CASA_ID_WORLD} : name->second.identity,
+                             nullptr, number, fqdn}};
   }
 
   Result<std::vector<End>> named(const std::string& text, const NamespacedName& name, std::uint16_t port) {
@@ -201,8 +202,7 @@ class Explainer {
       suggest(fmt::format("add to a CASAPolicy of {}, which may have one:\n  llmEndpoint: {{fqdn: {}, port: {}}}", name,
                           peer.fqdn, port));
     else if (direction == CASA_EGRESS && peer.identity == CASA_ID_WORLD)
-      suggest(
-          fmt::format("{} is outside: what is there is reached by its name only, through llmEndpoint", peer.text));
+      suggest(fmt::format("{} is outside: what is there is reached by its name only, through llmEndpoint", peer.text));
     else if (direction == CASA_INGRESS && peer.workload == nullptr)
       suggest(fmt::format("add to a CASAPolicy of {}:\n  allowedSources:\n  - {}", name,
                           peer.identity == CASA_ID_HOST
@@ -265,7 +265,8 @@ std::vector<std::string> baseline() {
       "a workload may talk to itself over loopback: every instance's processes on this host",
       "replies belong to their flow: what was allowed one way is answered the other way",
       "ICMP errors and neighbour discovery that the kernel itself sends and receives for allowed flows",
-      "DNS to trusted resolvers, for the names that its policies need: A and AAAA of its llmEndpoint and its Services, PTR of "
+      "DNS to trusted resolvers, for the names that its policies need: A and AAAA of its llmEndpoint and its Services, "
+      "PTR of "
       "its Services' addresses",
       "a connection to an allowed port where nobody listens reaches the kernel's own refusal (ECONNREFUSED)",
   };

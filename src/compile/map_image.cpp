@@ -18,7 +18,8 @@ void append_policy_text(std::string& out, const MapImage& image) {
   for (const auto& [ip, identity] : image.addresses) out += fmt::format("address {} {}\n", to_string(ip), identity);
   for (const auto& [prefix, identity] : image.prefixes)
     out += fmt::format("prefix {} {}\n", to_string(prefix), identity);
-  for (const auto& [key, payload] : image.names) out += fmt::format("name {} {} {:#x}\n", key.subject, key.name, payload);
+  for (const auto& [key, payload] : image.names)
+    out += fmt::format("name {} {} {:#x}\n", key.subject, key.name, payload);
   for (const auto& [resolver, payload] : image.resolvers)
     out += fmt::format("resolver {}\n", with_port(resolver.address, resolver.port));
 }

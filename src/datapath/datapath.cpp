@@ -257,8 +257,10 @@ class KernelDatapath final : public Datapath {
     };
     const auto& programs = inspect_->progs;
     const bpf_map *out = enforce_->maps.casa_look_out, *in = enforce_->maps.casa_look_in;
-    for (const Place& place : {Place{out, CASA_LOOK_DNS, programs.casa_dns_out}, {in, CASA_LOOK_DNS, programs.casa_dns_in},
-                               {out, CASA_LOOK_TLS, programs.casa_tls_out}, {in, CASA_LOOK_TLS, programs.casa_tls_in}}) {
+    for (const Place& place : {Place{out, CASA_LOOK_DNS, programs.casa_dns_out},
+                               {in, CASA_LOOK_DNS, programs.casa_dns_in},
+                               {out, CASA_LOOK_TLS, programs.casa_tls_out},
+                               {in, CASA_LOOK_TLS, programs.casa_tls_in}}) {
       auto index = static_cast<std::uint32_t>(place.look);
       int program = bpf_program__fd(place.program);
       if (int err = bpf_map_update_elem(bpf_map__fd(place.array), &index, &program, BPF_ANY); err != 0)

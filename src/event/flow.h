@@ -25,7 +25,8 @@ struct PeerName {
   std::string service;        // the Service it is reached by, when that is one
   std::string fqdn;
 };
-const char* to_string(PeerName::Kind kind);  // "workload", "service", "host", "world", "cidr", "nobody", "unknown", "dns", "fqdn"
+const char* to_string(
+    PeerName::Kind kind);  // "workload", "service", "host", "world", "cidr", "nobody", "unknown", "dns", "fqdn"
 
 struct Party {
   std::shared_ptr<const PeerName> who;  // never null

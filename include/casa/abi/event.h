@@ -14,25 +14,25 @@ enum casa_event_kind {
   CASA_EVENT_FLOW_START = 1,  /* first verdict other than DENIED of a flow, or a verdict that changed */
   CASA_EVENT_FLOW_END = 2,    /* the socket was closed; counters are final */
   CASA_EVENT_FLOW_UPDATE = 3, /* counters of a live flow (from the sweep, not from the ring) */
-  CASA_EVENT_DENIED = 4, /* `count` attempts of the same key (struct casa_denial_key) by now, this one included */
-  CASA_EVENT_CGROUP = 5, /* a declared cgroup appeared (flags 0) or went (flags 1): `cookie` is its id */
+  CASA_EVENT_DENIED = 4,      /* `count` attempts of the same key (struct casa_denial_key) by now, this one included */
+  CASA_EVENT_CGROUP = 5,      /* a declared cgroup appeared (flags 0) or went (flags 1): `cookie` is its id */
 };
 
 struct casa_event {
   casa_u64 time_ns;
-  casa_u64 cookie; /* socket cookie: with kind and remote, the flow */
+  casa_u64 cookie;   /* socket cookie: with kind and remote, the flow */
   casa_u64 start_ns; /* when the flow started */
   casa_u64 tx_bytes; /* from the subject to the peer */
   casa_u64 rx_bytes;
   casa_u32 tx_packets;
   casa_u32 rx_packets;
   casa_u32 subject; /* identity of the workload whose rule decided */
-  casa_u32 peer; /* identity */
-  casa_u32 rule; /* index into the generation's rule table, 0 = none */
+  casa_u32 peer;    /* identity */
+  casa_u32 rule;    /* index into the generation's rule table, 0 = none */
   casa_u32 gen;
-  casa_u32 pid; /* of the subject's process (thread group); 0 when it is not known */
+  casa_u32 pid;      /* of the subject's process (thread group); 0 when it is not known */
   casa_u32 peer_pid; /* of the peer's process when it is on this host */
-  casa_u32 count; /* DENIED: attempts of this key so far; else 1 */
+  casa_u32 count;    /* DENIED: attempts of this key so far; else 1 */
   casa_u32 pad0;
   casa_u8 local[16]; /* the subject's side */
   casa_u8 remote[16];
@@ -43,7 +43,7 @@ struct casa_event {
   casa_u8 reason;
   casa_u8 direction;
   casa_u8 protocol; /* IP protocol number */
-  casa_u8 flags; /* CASA_EVENT_* below */
+  casa_u8 flags;    /* CASA_EVENT_* below */
   casa_u16 pad;
   casa_u32 pad2;
   char comm[CASA_COMM_LEN]; /* of the subject's process */

@@ -38,7 +38,7 @@
 #define CASA_LEARNT_SECONDS_MIN 30 /* however short its TTL, a learnt address serves this long */
 #define CASA_LEARNT_SECONDS_MAX 86400
 #define CASA_LEARNT_IN_USE_SECONDS 60 /* a flow that uses a learnt address keeps it at least this long */
-#define CASA_LEARNT_SLOTS 4 /* names of one workload that may share one address */
-#define CASA_QUERY_SECONDS 30 /* an answer that comes later is nobody's */
+#define CASA_LEARNT_SLOTS 4           /* names of one workload that may share one address */
+#define CASA_QUERY_SECONDS 30         /* an answer that comes later is nobody's */
 
 #endif

@@ -21,9 +21,9 @@
  * packet; reader_idle is cleared by whoever wakes the reader.
  */
 struct casa_config {
-  casa_u32 gen;             /* generation in force; 0 = none yet: nothing is managed */
-  casa_u32 reader_idle;     /* 1: the daemon sleeps on the ring without a timer; wake it */
-  casa_u32 level_min;       /* declared cgroups lie at these levels below the cgroup2 mount */
+  casa_u32 gen;         /* generation in force; 0 = none yet: nothing is managed */
+  casa_u32 reader_idle; /* 1: the daemon sleeps on the ring without a timer; wake it */
+  casa_u32 level_min;   /* declared cgroups lie at these levels below the cgroup2 mount */
   casa_u32 level_max;
   casa_u64 pad;
   casa_u64 host_netns_cookie; /* of the daemon's network namespace; 0 = not known */
@@ -59,11 +59,11 @@ CASA_ASSERT_SIZE(struct casa_cgpath_key, 256);
 /*
  * casa_subject: hash. Key: subject identity (u32). Payload: CASA_SUBJECT_* flags. No entry: not managed.
  */
-#define CASA_SUBJECT_MANAGED 1    /* always set */
-#define CASA_SUBJECT_AUDIT 2      /* pass what would be denied, as verdict AUDIT */
-#define CASA_SUBJECT_EXEMPT 4     /* enforcement: disabled */
-#define CASA_SUBJECT_NO_POLICY 8  /* in a MAS namespace, no policy names it */
-#define CASA_SUBJECT_INVALID 16   /* its policy does not validate: deny all */
+#define CASA_SUBJECT_MANAGED 1     /* always set */
+#define CASA_SUBJECT_AUDIT 2       /* pass what would be denied, as verdict AUDIT */
+#define CASA_SUBJECT_EXEMPT 4      /* enforcement: disabled */
+#define CASA_SUBJECT_NO_POLICY 8   /* in a MAS namespace, no policy names it */
+#define CASA_SUBJECT_INVALID 16    /* its policy does not validate: deny all */
 #define CASA_SUBJECT_UNDECLARED 32 /* a cgroup of a MAS slice that is no declared workload */
 
 /*
@@ -109,20 +109,20 @@ CASA_ASSERT_SIZE(struct casa_lpm_key, 20);
  * through the sweep only.
  */
 struct casa_sk {
-  casa_u64 cookie;     /* of the socket that `verdict` is about; 0 = no verdict yet */
+  casa_u64 cookie;  /* of the socket that `verdict` is about; 0 = no verdict yet */
   casa_u64 created; /* cookie of the socket at socket(); a clone's own differs: it was accepted, direction is ingress */
   casa_u64 start_ns;
   casa_u64 tx_bytes, rx_bytes;
   casa_u32 tx_packets, rx_packets;
-  casa_u32 gen; /* generation of `verdict`; 0 = none */
+  casa_u32 gen;         /* generation of `verdict`; 0 = none */
   casa_u32 subject_gen; /* generation of `subject`; 0 = never looked up */
-  casa_u32 subject; /* last subject found; CASA_ID_NONE = not managed */
+  casa_u32 subject;     /* last subject found; CASA_ID_NONE = not managed */
   casa_u32 peer;
   casa_u32 rule;
   casa_u32 pid; /* who made the socket, or last called connect()/sendto() on it */
   casa_u32 peer_pid;
   casa_u32 denied_second; /* when the daemon was last asked to end this connection */
-  casa_u32 used_jiffies; /* CASA_SK_NAMED: when the learnt address was last marked as in use */
+  casa_u32 used_jiffies;  /* CASA_SK_NAMED: when the learnt address was last marked as in use */
   casa_u32 pad;
   casa_u8 verdict; /* enum casa_verdict */
   casa_u8 reason;
@@ -136,13 +136,13 @@ struct casa_sk {
   char peer_comm[CASA_COMM_LEN];
 };
 CASA_ASSERT_SIZE(struct casa_sk, 160);
-#define CASA_SK_STARTED 1 /* FLOW_START was sent for the present cookie */
+#define CASA_SK_STARTED 1   /* FLOW_START was sent for the present cookie */
 #define CASA_SK_SAME_HOST 2 /* the peer was found by its socket, no address was asked */
-#define CASA_SK_LOOK 4 /* what is sent is still to be looked at: packets go through casa_look_out and casa_look_in */
-#define CASA_SK_NAMED 8 /* the peer is known by a DNS name that its address was learnt for */
+#define CASA_SK_LOOK 4    /* what is sent is still to be looked at: packets go through casa_look_out and casa_look_in */
+#define CASA_SK_NAMED 8   /* the peer is known by a DNS name that its address was learnt for */
 #define CASA_SK_PROVEN 16 /* the first bytes named that peer: nothing is looked at any more */
 #define CASA_SK_HOST_NETNS 32 /* made in the host's own network namespace */
-#define CASA_SK_ASKED 64 /* a UDP socket: somebody's conversation was let in */
+#define CASA_SK_ASKED 64      /* a UDP socket: somebody's conversation was let in */
 
 /*
  * casa_udp: LRU hash, conversations of managed UDP sockets, one per remote end. A reply is allowed because its
@@ -194,10 +194,10 @@ struct casa_learnt_key {
 CASA_ASSERT_SIZE(struct casa_learnt_key, 20);
 struct casa_learnt_slot {
   casa_u32 identity; /* of the name; 0 = free */
-  casa_u32 expires; /* CLOCK_MONOTONIC seconds; past it new connections find nothing, those that there are stay */
-  casa_u32 sources; /* CASA_LEARNT_* */
+  casa_u32 expires;  /* CLOCK_MONOTONIC seconds; past it new connections find nothing, those that there are stay */
+  casa_u32 sources;  /* CASA_LEARNT_* */
 };
-#define CASA_LEARNT_ANSWER 1 /* an answer to the workload itself */
+#define CASA_LEARNT_ANSWER 1   /* an answer to the workload itself */
 #define CASA_LEARNT_RESOLVER 2 /* the daemon's own resolver */
 struct casa_learnt {
   struct casa_learnt_slot slots[CASA_LEARNT_SLOTS];
@@ -233,13 +233,13 @@ CASA_ASSERT_SIZE(struct casa_query_key, 40);
 struct casa_stream {
   struct casa_name_key key;
   casa_u8 room[CASA_NAME_LEN];
-  casa_u32 next; /* TCP sequence number of the first byte not read yet */
-  casa_u32 at; /* where the reading stands in the present packet */
-  casa_u32 left; /* bytes of the present field that are still to come */
-  casa_u32 hello_left; /* TLS: of the ClientHello */
+  casa_u32 next;            /* TCP sequence number of the first byte not read yet */
+  casa_u32 at;              /* where the reading stands in the present packet */
+  casa_u32 left;            /* bytes of the present field that are still to come */
+  casa_u32 hello_left;      /* TLS: of the ClientHello */
   casa_u32 extensions_left; /* TLS: of its extensions */
   casa_u16 name_length;
-  casa_u16 have; /* bytes gathered of the present field */
+  casa_u16 have;     /* bytes gathered of the present field */
   casa_u8 field[16]; /* the present field; longer than any, so that a read can be bounded */
   casa_u8 phase;
   casa_u8 flags;
@@ -277,7 +277,7 @@ CASA_ASSERT_SIZE(struct casa_asked, 8 + 32 * CASA_UDP_ASKERS);
  */
 struct casa_denial {
   casa_u32 second; /* CLOCK_MONOTONIC seconds of the last event of this key */
-  casa_u32 total; /* attempts since the entry was made; the daemon tells news by the difference */
+  casa_u32 total;  /* attempts since the entry was made; the daemon tells news by the difference */
 };
 CASA_ASSERT_SIZE(struct casa_denial, 8);
 

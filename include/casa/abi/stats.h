@@ -28,7 +28,7 @@
   X(DNS_ANSWERS, "dnsAnswers")                                                                                         \
   X(DNS_LEARNT, "dnsAddressesLearnt")                                                                                  \
   X(DNS_UNLEARNABLE, "dnsAddressesNotLearnt")                                                                          \
-  X(NAMES_PROVEN, "serverNamesProven")                                                         \
+  X(NAMES_PROVEN, "serverNamesProven")                                                                                 \
   X(ROOT_REPLACEMENTS, "rootReplacements") /* counted by the daemon; here, so that it survives it */
 
 enum casa_stat {

@@ -25,11 +25,11 @@ typedef unsigned long long casa_u64;
  * pins live. Identity 0 is "none": as a subject, a process that casad does not manage. */
 enum casa_identity {
   CASA_ID_NONE = 0,
-  CASA_ID_HOST = 1, /* a process of this host outside every workload, or one of the host's own addresses */
-  CASA_ID_WORLD = 2, /* an address that nothing is known about, outside this host */
-  CASA_ID_NOBODY = 3, /* this host, but no socket listens there (the kernel would answer "connection refused") */
+  CASA_ID_HOST = 1,    /* a process of this host outside every workload, or one of the host's own addresses */
+  CASA_ID_WORLD = 2,   /* an address that nothing is known about, outside this host */
+  CASA_ID_NOBODY = 3,  /* this host, but no socket listens there (the kernel would answer "connection refused") */
   CASA_ID_UNKNOWN = 4, /* this host, but the peer's socket cannot be found */
-  CASA_ID_DNS = 5, /* a trusted resolver, at the port that it is trusted for */
+  CASA_ID_DNS = 5,     /* a trusted resolver, at the port that it is trusted for */
   CASA_ID_FIRST = 256,
 };
 
