@@ -5,6 +5,7 @@
  */
 #include "lib/dns.h"
 #include "lib/hello.h"
+#include "lib/http.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -99,6 +100,36 @@ int casa_tls_out(struct __sk_buff *skb) { return casa_pin_out(skb); }
 
 SEC("cgroup_skb/ingress")
 int casa_tls_in(struct __sk_buff *skb) { return casa_pin_in(skb, CASA_REASON_NOT_TLS); }
+
+/* A head that is longer than one round reads goes on in the next: 33 rounds are the kernel's limit for one packet. */
+SEC("cgroup_skb/egress")
+int casa_http_out(struct __sk_buff *skb) {
+  struct casa_looked l;
+  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
+  struct casa_sk *state = casa_state_of(skb);
+  if (!sk || !state || !casa_look_at(skb, CASA_EGRESS, &l)) {
+    casa_count(CASA_STAT_FAIL_LOOK);
+    return 0;
+  }
+  struct casa_stream *stream = bpf_sk_storage_get(&casa_stream, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+  int reason = stream ? casa_http_reason(skb, &l, state, stream) : CASA_REASON_FAULT;
+  if (reason == CASA_HELLO_ON) {
+    bpf_tail_call(skb, &casa_look_out, CASA_LOOK_HTTP);
+    reason = CASA_REASON_NOT_HTTP;
+  }
+  if (reason < 0)
+    return 0;
+  return casa_settle(skb, &l, reason, reason == CASA_REASON_HOST_MISMATCH) ? 1 : 0;
+}
+
+SEC("cgroup_skb/ingress")
+int casa_http_in(struct __sk_buff *skb) {
+  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
+  struct casa_stream *stream = sk ? bpf_sk_storage_get(&casa_stream, sk, 0, 0) : 0;
+  if (stream && stream->flags & CASA_HTTP_ASKED && !stream->refused)
+    return 1;
+  return casa_pin_in(skb, CASA_REASON_NOT_HTTP);
+}
 
 /* The addresses that the daemon's own resolver found (bpf_prog_test_run). */
 SEC("syscall")

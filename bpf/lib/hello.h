@@ -69,14 +69,14 @@ static __always_inline int casa_hello_extension(struct casa_stream *s) {
     return CASA_REASON_SNI_MISMATCH;
   if (length < 6)
     return CASA_REASON_SNI_MISSING;
-  s->extensions_left = length;
+  s->part = length;
   return casa_hello_next(s, CASA_HELLO_NAME_HEADER, 5);
 }
 
 /* Exactly one host name, and nothing else in the extension. */
 static __always_inline int casa_hello_name(struct casa_stream *s) {
   casa_u32 length = casa_field16(s, 3);
-  if (casa_field16(s, 0) != length + 3 || s->field[2] || s->extensions_left != length + 5)
+  if (casa_field16(s, 0) != length + 3 || s->field[2] || s->part != length + 5)
     return CASA_REASON_SNI_MISMATCH;
   if (length < 1 || length > CASA_NAME_LEN - 3)
     return CASA_REASON_SNI_MISMATCH;
@@ -178,10 +178,10 @@ __noinline int casa_fold_name(struct casa_stream *s) {
     casa_u8 c = s->key.name[1 + i];
     if (i >= length)
       break;
+    if (!casa_is_alnum(c) && c != '-' && c != '_' && c != '.')
+      return 0;
     if (c >= 'A' && c <= 'Z')
       c |= 0x20;
-    if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-' && c != '_' && c != '.')
-      return 0;
     s->key.name[1 + i] = c;
   }
   s->key.name[0] = '.';

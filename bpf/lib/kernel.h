@@ -30,6 +30,10 @@ static __always_inline __u64 casa_length(__u64 n, __u64 most) {
   return n;
 }
 
+static __always_inline int casa_is_alnum(__u8 c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
 #define CASA_AF_INET 2
 #define CASA_AF_INET6 10
 #define CASA_SOCK_STREAM 1

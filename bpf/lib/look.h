@@ -134,8 +134,13 @@ static __always_inline int casa_fresh_bytes(struct casa_looked *l, struct casa_s
   casa_u32 sequence = l->sequence;
   if (l->tcp_flags & CASA_TCP_SYN) {
     sequence++;
-    stream->next = sequence;
-    stream->started = 1;
+    /* Sent again it begins nothing anew: it may have carried data the first time. */
+    if (!stream->started || stream->first != sequence) {
+      __builtin_memset(stream, 0, sizeof(*stream));
+      stream->first = sequence;
+      stream->next = sequence;
+      stream->started = 1;
+    }
   }
   casa_u32 seen = stream->next - sequence;
   if (seen >> 31)

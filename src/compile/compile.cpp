@@ -21,7 +21,7 @@ using policy::CasaPolicy;
 using policy::MultiAgentSystem;
 using policy::Protocol;
 
-constexpr std::uint16_t kDnsPort = 53, kHttpPort = 80;
+constexpr std::uint16_t kDnsPort = 53;
 constexpr std::uint8_t kV4Bits = 96;  // of an IPv4 address's 128-bit form that say so
 
 std::string text_of(const NamespacedName& name) { return name.ns + "/" + name.name; }
@@ -270,10 +270,6 @@ class Compiler {
       return fail_target(
           w, report, notes,
           fmt::format("llmEndpoint {} is longer than the {} characters that casad can hold", llm.fqdn, kMaxNameLength));
-    if (llm.port == kHttpPort)
-      return fail_target(w, report, notes,
-                         fmt::format("llmEndpoint {}: clear text on port 80 cannot be held to its Host header yet",
-                                     report.llm_endpoint));
     NamedPeer& peer = out_.names[llm.fqdn];
     peer.identity = allocator_.number_of(NameKind::kFqdn, "", llm.fqdn);
     peer.ports.insert(llm.port);

@@ -259,6 +259,8 @@ class KernelDatapath final : public Datapath {
     const bpf_map *out = enforce_->maps.casa_look_out, *in = enforce_->maps.casa_look_in;
     for (const Place& place : {Place{out, CASA_LOOK_DNS, programs.casa_dns_out},
                                {in, CASA_LOOK_DNS, programs.casa_dns_in},
+                               {out, CASA_LOOK_HTTP, programs.casa_http_out},
+                               {in, CASA_LOOK_HTTP, programs.casa_http_in},
                                {out, CASA_LOOK_TLS, programs.casa_tls_out},
                                {in, CASA_LOOK_TLS, programs.casa_tls_in}}) {
       auto index = static_cast<std::uint32_t>(place.look);

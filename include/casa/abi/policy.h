@@ -233,20 +233,21 @@ CASA_ASSERT_SIZE(struct casa_query_key, 40);
 struct casa_stream {
   struct casa_name_key key;
   casa_u8 room[CASA_NAME_LEN];
-  casa_u32 next;            /* TCP sequence number of the first byte not read yet */
-  casa_u32 at;              /* where the reading stands in the present packet */
-  casa_u32 left;            /* bytes of the present field that are still to come */
-  casa_u32 hello_left;      /* TLS: of the ClientHello */
-  casa_u32 extensions_left; /* TLS: of its extensions */
+  casa_u32 first;      /* TCP sequence number of the SYN: another one begins another conversation */
+  casa_u32 next;       /* of the first byte not read yet */
+  casa_u32 at;         /* where the reading stands in the present packet */
+  casa_u32 left;       /* bytes of the present field, or of a body, that are still to come */
+  casa_u32 hello_left; /* TLS: of the ClientHello */
+  casa_u32 part;       /* TLS: length of the present extension; HTTP: which header */
   casa_u16 name_length;
   casa_u16 have;     /* bytes gathered of the present field */
-  casa_u8 field[16]; /* the present field; longer than any, so that a read can be bounded */
+  casa_u8 field[32]; /* the present field; longer than any, so that a read can be bounded */
   casa_u8 phase;
   casa_u8 flags;
   casa_u8 refused; /* enum casa_reason: the stream is over */
   casa_u8 started; /* the SYN was seen */
 };
-CASA_ASSERT_SIZE(struct casa_stream, 432);
+CASA_ASSERT_SIZE(struct casa_stream, 452);
 
 /* Programs that look at what is sent, by their place in casa_look_out and casa_look_in. */
 enum casa_look {
