@@ -18,6 +18,7 @@
 #define CASA_DNS_CLASS_IN 1
 #define CASA_DNS_OPTION_COOKIE 10
 #define CASA_DNS_LABEL_MAX 63
+#define CASA_NAME_ROUND 128 /* a power of two below CASA_NAME_LEN */
 #define CASA_DNS_NAME_MAX 255 /* as on the wire */
 /* A name, its type and class, and an EDNS record with a cookie: no query needs more. */
 #define CASA_DNS_QUERY_MAX (CASA_DNS_HEADER + CASA_DNS_NAME_MAX + 4 + 11 + 4 + 40)
@@ -103,6 +104,54 @@ __noinline int casa_read_header(struct __sk_buff *skb, struct casa_dns_message *
   return m->counts[0] == 1;
 }
 
+/* Do the characters behind `at` spell `word`, and end there? */
+static __always_inline int casa_name_ends(const struct casa_name_key *name, casa_u32 at, const char *word, casa_u32 length) {
+  int same = 1;
+  for (casa_u32 i = 0; i <= length; i++)
+    same &= name->name[(at + i) & (CASA_NAME_ROUND - 1)] == (i < length ? word[i] : 0);
+  return same;
+}
+
+/* ".4.3.2.1.in-addr.arpa" and ".f.e...0.ip6.arpa" into out->address; 0 when it is neither. Lengths that DNS allows are all below 128. */
+__noinline int casa_read_reverse(const struct casa_name_key *name, struct casa_learnt_key *out) {
+  if (!name || !out)
+    return 0;
+  casa_u32 octets = 0, value = 0;
+  __builtin_memset(out->address, 0, 16);
+  if (casa_name_ends(name, 64, ".ip6.arpa", 9)) {
+    for (casa_u32 i = 0; i < 32; i++) {
+      int nibble = casa_hex(name->name[2 * i + 1]);
+      if (nibble < 0 || name->name[2 * i] != '.')
+        return 0;
+      out->address[15 - i / 2] |= i & 1 ? nibble << 4 : nibble;
+    }
+    return 1;
+  }
+  out->address[10] = out->address[11] = 0xff;
+  for (casa_u32 i = 1; i <= 16; i++) {
+    casa_u8 c = name->name[i];
+    if (c != '.') {
+      if (c < '0' || c > '9' || value > 25)
+        return 0;
+      value = value * 10 + (c - '0');
+      continue;
+    }
+    if (value > 255)
+      return 0;
+    out->address[15 - (octets & 3)] = value;
+    value = 0;
+    if (++octets == 4)
+      return casa_name_ends(name, i, ".in-addr.arpa", 13);
+  }
+  return 0;
+}
+
+/* The reverse name of an address that the workload learnt for a name of its policy. */
+static __always_inline int casa_is_learnt_reverse(const struct casa_name_key *name) {
+  struct casa_learnt_key key = {.subject = name->subject};
+  return casa_read_reverse(name, &key) && bpf_map_lookup_elem(&casa_learnt, &key) != 0;
+}
+
 /* m->name, and behind the name m->type and m->records_at. As casa_read_name; also 0 for another class than the internet's. */
 __noinline int casa_read_question(struct __sk_buff *skb, struct casa_dns_message *m) {
   if (!m)
@@ -120,6 +169,8 @@ __noinline int casa_read_question(struct __sk_buff *skb, struct casa_dns_message
     return 0;
   m->type = casa_be16(question);
   m->records_at = m->at + end;
+  if (!m->name && m->type == CASA_DNS_TYPE_PTR && casa_is_learnt_reverse(&key))
+    m->name = CASA_NAME_REVERSE;
   return casa_be16(question + 2) == CASA_DNS_CLASS_IN;
 }
 

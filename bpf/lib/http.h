@@ -124,13 +124,6 @@ static __always_inline int casa_http_value_end(struct casa_stream *s) {
   return CASA_HELLO_ON;
 }
 
-static __always_inline int casa_hex(casa_u8 c) {
-  if (c >= '0' && c <= '9')
-    return c - '0';
-  c |= 0x20;
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static __always_inline int casa_http_request_line(struct casa_stream *s, casa_u8 c) {
   switch (s->phase) {
   case CASA_HTTP_METHOD:

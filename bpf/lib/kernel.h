@@ -34,6 +34,13 @@ static __always_inline int casa_is_alnum(__u8 c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
+static __always_inline int casa_hex(__u8 c) {
+  if (c >= '0' && c <= '9')
+    return c - '0';
+  c |= 0x20;
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 #define CASA_AF_INET 2
 #define CASA_AF_INET6 10
 #define CASA_SOCK_STREAM 1
