@@ -42,6 +42,7 @@ def row(label, probe, host, port, *reasons, **more):
 
 V4, V6 = "127.0.0.1", "::1"
 AUTH_TCP, AUTH_UDP = (V4, AUTH), (V4, STATSD)
+LLM, RESOLVER = lab.PARTNER4, (V4, 53)
 
 ATTEMPTS = [
     row("the auth service, as its policy allows", "tcp", V4, AUTH),
@@ -55,7 +56,14 @@ ATTEMPTS = [
     row("the MCP server by TCP Fast Open", "fastopen", V4, MCP, "peer_not_allowed"),
     row("the internet", "tcp", lab.OUTSIDE4, 443, "external_not_allowed"),
     row("the internet over IPv6", "tcp", lab.OUTSIDE6, 443, "external_not_allowed"),
-    row("a DNS server somewhere, UDP", "udp", lab.OUTSIDE4, 53, "external_not_allowed"),
+    row("a DNS server somewhere, UDP", "udp", lab.OUTSIDE4, 53, "resolver_not_trusted"),
+    row("its LLM, by name", "llm", LLM, 443, also=RESOLVER),
+    row("another name at the LLM's address", "hello", LLM, 443, "sni_mismatch", errors=HUNG, options=("--name", "files.other.example")),
+    row("clear text to the LLM's address", "tcp", LLM, 443, "not_tls", errors=HUNG),
+    row("QUIC to the LLM", "udp", LLM, 443, "udp_not_allowed"),
+    row("the other name, asked by DNS", "dns", V4, 53, "dns_name_not_allowed", options=("--name", "files.other.example")),
+    row("a tunnel through DNS", "dns", V4, 53, "dns_name_not_allowed",
+        options=("--name", "c2VjcmV0LWtleS1vZi10aGUtYWdlbnQ.tunnel.example")),
     row("ICMP by a raw socket", "raw-icmp", lab.OUTSIDE4, 0, "raw_socket"),
     row("ICMPv6 by a raw socket", "raw-icmp", lab.OUTSIDE6, 0, "raw_socket"),
     row("a hand-made TCP SYN", "raw-tcp", lab.OUTSIDE4, 443, "raw_socket"),
@@ -64,7 +72,7 @@ ATTEMPTS = [
     row("MPTCP to the allowed peer", "mptcp", V4, AUTH, "protocol_not_allowed"),
     row("SCTP", "sctp", V4, MCP, "protocol_not_allowed", optional=True),
     row("UDP-Lite", "udplite", V4, STATSD, "protocol_not_allowed", optional=True),
-    row("one UDP socket, allowed and denied in turn", "udp-alternate", lab.OUTSIDE4, 53, "external_not_allowed", also=AUTH_UDP),
+    row("one UDP socket, allowed and denied in turn", "udp-alternate", lab.OUTSIDE4, 53, "resolver_not_trusted", also=AUTH_UDP),
     row("a connected UDP socket, sendto elsewhere", "udp-elsewhere", V4, MCP, "peer_not_allowed", also=AUTH_UDP),
     row("connect, disconnect, reconnect elsewhere", "reconnect", V4, MCP, "peer_not_allowed", also=AUTH_TCP),
     row("a loose source route around the allowed peer", "source-route-after", lab.OUTSIDE4, 0, "ip_options", also=AUTH_TCP,

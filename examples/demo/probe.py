@@ -14,6 +14,7 @@ import json
 import os
 import resource
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -436,11 +437,47 @@ def many_fds(a):
     return detail
 
 
+def look_up(a, resolver):
+    """Asks for the A records of --name; returns the addresses."""
+    name = b"".join(bytes([len(label)]) + label.encode() for label in a.name.split(".")) + b"\0"
+    with open_socket(family_of(resolver[0]), socket.SOCK_DGRAM, timeout=a.timeout) as s:
+        step("sendto", s.sendto, struct.pack(">6H", 0x4321, 0x0100, 1, 0, 0, 0) + name + struct.pack(">2H", 1, 1), resolver)
+        answer = step("recv", s.recv, 4096)
+    records, at = struct.unpack(">H", answer[6:8])[0], 12 + len(name) + 4
+    return [socket.inet_ntoa(answer[at + 16 * i + 12:at + 16 * i + 16]) for i in range(records)]
+
+
+def dns(a):
+    return look_up(a, a.to)
+
+
+def hello(a):
+    """A TLS ClientHello that names --name, as OpenSSL makes it; any answer will do."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    out = ssl.MemoryBIO()
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=a.name).do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    with open_socket(family_of(a.to[0]), socket.SOCK_STREAM, timeout=a.timeout) as s:
+        step("connect", s.connect, a.to)
+        return echo(s, out.read() + b"\n")
+
+
+def llm(a):
+    """As an application does it: the name is looked up at --also, then called."""
+    addresses = look_up(a, a.also)
+    if a.to[0] not in addresses:
+        raise Failed("lookup", f"{a.name} is {addresses}")
+    return hello(a)
+
+
 ATTEMPTS = {f.__name__.replace("_", "-"): f for f in (
     tcp, mptcp, sctp, fastopen, mapped, mapped_udp, udp, udp_connected, udp_elsewhere, udp_alternate, udplite, reconnect,
     raw_icmp, ping, raw_tcp, raw_ip, source_route_before, source_route_after,
     source_route_udp, extension_header, bulk, child_cgroup, listen, hold,
-    old_raw, storm, many_fds)}
+    old_raw, storm, many_fds, dns, hello, llm)}
 
 
 def run(attempt, a):
@@ -460,7 +497,7 @@ def set_comm(name):
 
 
 def arguments(**given):
-    a = argparse.Namespace(to=None, also=None, source=None, cgroup=None, count=10, size=5, timeout=2.0, exec=False)
+    a = argparse.Namespace(to=None, also=None, source=None, cgroup=None, count=10, size=5, timeout=2.0, exec=False, name="api.llm.example")
     for key, value in given.items():
         setattr(a, key, parse_endpoint(value) if key in ("to", "also") and isinstance(value, str) else value)
     return a
@@ -477,6 +514,7 @@ def main():
     parser.add_argument("--size", type=int, default=5)
     parser.add_argument("--timeout", type=float, default=2.0)
     parser.add_argument("--exec", action="store_true")
+    parser.add_argument("--name", default="api.llm.example", help="DNS name, or server name in the first bytes")
     parser.add_argument("--comm", default="probe", help="process name to take")
     a = parser.parse_args()
     set_comm(a.comm)

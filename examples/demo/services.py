@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The honest processes of the demo, each in a cgroup of its own:
 
-    services.py mcp | auth | outside     servers; print "ready" when they listen
+    services.py mcp | auth | outside | resolver     servers; print "ready" when they listen
     services.py agent                    the agent's daily work, until it is ended
 
 They know nothing of casad. The MCP server speaks JSON-RPC over HTTP, and asks the auth service about each token.
@@ -10,6 +10,7 @@ import http.client
 import json
 import socket
 import socketserver
+import struct
 import sys
 import threading
 import time
@@ -118,6 +119,26 @@ def echo_udp(host, port):
     threading.Thread(target=loop, daemon=True).start()
 
 
+def resolver():
+    """A DNS server of this host at 127.0.0.1:53: both names of the outside are one address, as behind a CDN."""
+    import lab
+    names = {"api.llm.example": lab.PARTNER4, "files.other.example": lab.PARTNER4}
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(("127.0.0.1", 53))
+    print("ready", flush=True)
+    while True:
+        query, caller = s.recvfrom(4096)
+        labels, at = [], 12
+        while at < len(query) and query[at]:
+            labels.append(query[at + 1:at + 1 + query[at]].decode("latin1"))
+            at += 1 + query[at]
+        question, address = query[12:at + 5], names.get(".".join(labels).lower())
+        is_a = question[-4:-2] == b"\0\1"
+        record = b"\xc0\x0c" + struct.pack(">2HIH", 1, 1, 30, 4) + socket.inet_aton(address) if address and is_a else b""
+        header = query[:2] + struct.pack(">5H", 0x8180 if address else 0x8183, 1, bool(record), 0, 0)
+        s.sendto(header + question + record, caller)
+
+
 def serve(handler, tcp, udp=()):
     for host, port in udp:
         echo_udp(host, port)
@@ -151,7 +172,10 @@ def main():
         serve(Auth, [(h, p) for h in local for p in (AUTH, AUTH + 1)], [(h, STATSD) for h in local])
     elif role == "outside":
         import lab
-        serve(Handler, [(h, 443) for h in (lab.OUTSIDE4, lab.OUTSIDE6)], [(h, 53) for h in (lab.OUTSIDE4, lab.OUTSIDE6)])
+        serve(Handler, [(h, 443) for h in (lab.OUTSIDE4, lab.OUTSIDE6, lab.PARTNER4)],
+              [(h, 53) for h in (lab.OUTSIDE4, lab.OUTSIDE6)] + [(lab.PARTNER4, 443)])
+    elif role == "resolver":
+        resolver()
     elif role == "agent":
         agent()
 
