@@ -26,8 +26,7 @@ static __always_inline int casa_next_message(struct __sk_buff *skb, struct casa_
 }
 
 static __always_inline int casa_dns_stream_out(struct __sk_buff *skb, struct casa_dns_message *m) {
-  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
-  struct casa_stream *stream = sk ? bpf_sk_storage_get(&casa_stream, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
+  struct casa_stream *stream = casa_stream_of(skb, BPF_SK_STORAGE_GET_F_CREATE);
   if (!stream)
     return CASA_REASON_FAULT;
   if (stream->refused)
@@ -105,27 +104,23 @@ int casa_tls_in(struct __sk_buff *skb) { return casa_pin_in(skb, CASA_REASON_NOT
 SEC("cgroup_skb/egress")
 int casa_http_out(struct __sk_buff *skb) {
   struct casa_looked l;
-  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
   struct casa_sk *state = casa_state_of(skb);
-  if (!sk || !state || !casa_look_at(skb, CASA_EGRESS, &l)) {
+  if (!state || !casa_look_at(skb, CASA_EGRESS, &l)) {
     casa_count(CASA_STAT_FAIL_LOOK);
     return 0;
   }
-  struct casa_stream *stream = bpf_sk_storage_get(&casa_stream, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+  struct casa_stream *stream = casa_stream_of(skb, BPF_SK_STORAGE_GET_F_CREATE);
   int reason = stream ? casa_http_reason(skb, &l, state, stream) : CASA_REASON_FAULT;
-  if (reason == CASA_HELLO_ON) {
+  if (reason == CASA_READ_ON) {
     bpf_tail_call(skb, &casa_look_out, CASA_LOOK_HTTP);
     reason = CASA_REASON_NOT_HTTP;
   }
-  if (reason < 0)
-    return 0;
-  return casa_settle(skb, &l, reason, reason == CASA_REASON_HOST_MISMATCH) ? 1 : 0;
+  return casa_pass_read(skb, &l, reason, CASA_REASON_HOST_MISMATCH);
 }
 
 SEC("cgroup_skb/ingress")
 int casa_http_in(struct __sk_buff *skb) {
-  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
-  struct casa_stream *stream = sk ? bpf_sk_storage_get(&casa_stream, sk, 0, 0) : 0;
+  struct casa_stream *stream = casa_stream_of(skb, 0);
   if (stream && stream->flags & CASA_HTTP_ASKED && !stream->refused)
     return 1;
   return casa_pin_in(skb, CASA_REASON_NOT_HTTP);

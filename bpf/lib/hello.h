@@ -31,17 +31,12 @@ enum casa_hello_phase {
 
 #define CASA_HELLO_STEPS 128 /* fields in one segment: about twice as many as any client's extensions */
 #define CASA_TLS_HANDSHAKE 22
+#define CASA_TLS_RECORD_HEADER 5
 #define CASA_TLS_CLIENT_HELLO 1
 #define CASA_TLS_RECORD_MAX 16384
 #define CASA_TLS_SERVER_NAME 0
 #define CASA_TLS_ECH 0xfe0d
 #define CASA_TLS_ESNI 0xffce /* the drafts before it */
-
-/* What reading leads to; a reason otherwise. */
-#define CASA_HELLO_MORE 0
-#define CASA_HELLO_DONE 1
-#define CASA_HELLO_ON 2
-#define CASA_HELLO_GAP -1 /* bytes before these never left: they will be sent again, and so will these */
 
 static __always_inline casa_u32 casa_field16(const struct casa_stream *s, casa_u32 at) {
   return (casa_u32)s->field[at] << 8 | s->field[at + 1];
@@ -54,7 +49,7 @@ static __always_inline int casa_hello_next(struct casa_stream *s, casa_u8 phase,
   s->hello_left -= size;
   s->left = size;
   s->phase = phase;
-  return CASA_HELLO_ON;
+  return CASA_READ_ON;
 }
 
 static __always_inline int casa_hello_extension(struct casa_stream *s) {
@@ -113,7 +108,7 @@ static __always_inline int casa_hello_field(struct casa_stream *s) {
   case CASA_HELLO_COMPRESSION_LENGTH:
     return casa_hello_next(s, CASA_HELLO_COMPRESSION, s->field[0]);
   case CASA_HELLO_COMPRESSION:
-    return s->hello_left ? casa_hello_next(s, CASA_HELLO_EXTENSIONS_LENGTH, 2) : CASA_HELLO_DONE;
+    return s->hello_left ? casa_hello_next(s, CASA_HELLO_EXTENSIONS_LENGTH, 2) : CASA_READ_DONE;
   case CASA_HELLO_EXTENSION:
     return casa_hello_extension(s);
   case CASA_HELLO_NAME_HEADER:
@@ -122,7 +117,7 @@ static __always_inline int casa_hello_field(struct casa_stream *s) {
     if (casa_field16(s, 0) != s->hello_left)
       return CASA_REASON_NOT_TLS;
   }
-  return s->hello_left ? casa_hello_next(s, CASA_HELLO_EXTENSION, 4) : CASA_HELLO_DONE;
+  return s->hello_left ? casa_hello_next(s, CASA_HELLO_EXTENSION, 4) : CASA_READ_DONE;
 }
 
 static __always_inline int casa_hello_passes_over(casa_u8 phase) {
@@ -160,10 +155,10 @@ __noinline int casa_read_hello(struct __sk_buff *skb, struct casa_stream *s, cas
       s->left = left - n;
     }
     if (n < left)
-      return CASA_HELLO_MORE;
+      return CASA_READ_MORE;
     s->have = 0;
     int next = casa_hello_field(s);
-    if (next != CASA_HELLO_ON)
+    if (next != CASA_READ_ON)
       return next;
   }
   return CASA_REASON_NOT_TLS;
@@ -225,26 +220,16 @@ static __noinline int casa_check_named(const struct casa_looked *l, struct casa_
 
 static __always_inline int casa_hello_reason(struct __sk_buff *skb, struct casa_looked *l, struct casa_sk *state,
                                              struct casa_stream *stream) {
-  if (stream->refused)
-    return stream->refused;
-  /* Older than the programs: nobody saw how it began. */
-  if (!stream->started && !(l->tcp_flags & CASA_TCP_SYN))
-    return l->length ? CASA_REASON_SNI_MISSING : CASA_REASON_NONE;
-  int fresh = casa_fresh_bytes(l, stream);
-  if (!fresh)
-    return CASA_REASON_NONE;
-  if (fresh < 0)
-    return CASA_HELLO_GAP;
-  if (!stream->key.subject) {
-    stream->key.subject = l->subject;
-    stream->left = 5;
-  }
-  stream->at = l->at;
+  int begun = casa_begin_reading(l, stream, CASA_REASON_SNI_MISSING);
+  if (begun != CASA_READ_ON)
+    return begun;
+  if (!stream->phase && !stream->have && !stream->left)
+    stream->left = CASA_TLS_RECORD_HEADER;
   int read = casa_read_hello(skb, stream, l->at + l->length);
   stream->next += l->length;
-  if (read == CASA_HELLO_MORE)
+  if (read == CASA_READ_MORE)
     return CASA_REASON_NONE;
-  if (read != CASA_HELLO_DONE)
+  if (read != CASA_READ_DONE)
     return read;
   if (stream->flags & CASA_HELLO_HAS_ECH)
     return CASA_REASON_ECH_NOT_ALLOWED;
@@ -257,19 +242,23 @@ static __always_inline int casa_hello_reason(struct __sk_buff *skb, struct casa_
   return CASA_REASON_NONE;
 }
 
+/* What becomes of a segment whose reading led to `reason`; `named`: the one that is about the name that was read. */
+static __always_inline int casa_pass_read(struct __sk_buff *skb, struct casa_looked *l, int reason, int named) {
+  if (reason == CASA_READ_GAP)
+    return 0;
+  return casa_settle(skb, l, reason, reason == named) ? 1 : 0;
+}
+
 static __always_inline int casa_pin_out(struct __sk_buff *skb) {
   struct casa_looked l;
-  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
   struct casa_sk *state = casa_state_of(skb);
-  if (!sk || !state || !casa_look_at(skb, CASA_EGRESS, &l)) {
+  if (!state || !casa_look_at(skb, CASA_EGRESS, &l)) {
     casa_count(CASA_STAT_FAIL_LOOK);
     return 0;
   }
-  struct casa_stream *stream = bpf_sk_storage_get(&casa_stream, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+  struct casa_stream *stream = casa_stream_of(skb, BPF_SK_STORAGE_GET_F_CREATE);
   int reason = stream ? casa_hello_reason(skb, &l, state, stream) : CASA_REASON_FAULT;
-  if (reason < 0)
-    return 0;
-  return casa_settle(skb, &l, reason, reason == CASA_REASON_SNI_MISMATCH) ? 1 : 0;
+  return casa_pass_read(skb, &l, reason, CASA_REASON_SNI_MISMATCH);
 }
 
 /* Nobody speaks before the client has said whom it calls. */

@@ -78,7 +78,7 @@ static __always_inline int casa_http_name(struct casa_stream *s) {
     return CASA_REASON_NOT_HTTP; /* twice: which one counts? */
   s->flags |= seen;
   s->phase = CASA_HTTP_SPACE;
-  return CASA_HELLO_ON;
+  return CASA_READ_ON;
 }
 
 /* One byte of a value. */
@@ -100,7 +100,7 @@ static __always_inline int casa_http_value(struct casa_stream *s, casa_u8 c) {
       return CASA_REASON_NOT_HTTP;
   }
   s->have = have + 1;
-  return CASA_HELLO_ON;
+  return CASA_READ_ON;
 }
 
 /* A value is there. */
@@ -121,7 +121,7 @@ static __always_inline int casa_http_value_end(struct casa_stream *s) {
     return CASA_REASON_NOT_HTTP;
   }
   s->phase = CASA_HTTP_LINE;
-  return CASA_HELLO_ON;
+  return CASA_READ_ON;
 }
 
 static __always_inline int casa_http_request_line(struct casa_stream *s, casa_u8 c) {
@@ -132,47 +132,47 @@ static __always_inline int casa_http_request_line(struct casa_stream *s, casa_u8
         return CASA_REASON_NOT_HTTP;
       s->have = 0;
       s->phase = CASA_HTTP_TARGET;
-      return CASA_HELLO_ON;
+      return CASA_READ_ON;
     }
     if (c < 'A' || c > 'Z' || s->have >= 16)
       return CASA_REASON_NOT_HTTP;
     s->field[s->have & 15] = c;
     s->have++;
-    return CASA_HELLO_ON;
+    return CASA_READ_ON;
   case CASA_HTTP_TARGET:
     if (!s->have && c != '/' && c != '*')
       return CASA_REASON_NOT_HTTP; /* an absolute target would win over Host */
     if (c == ' ') {
       s->have = 0;
       s->phase = CASA_HTTP_VERSION;
-      return CASA_HELLO_ON;
+      return CASA_READ_ON;
     }
     s->have = 1;
-    return c > ' ' && c != 0x7f ? CASA_HELLO_ON : CASA_REASON_NOT_HTTP;
+    return c > ' ' && c != 0x7f ? CASA_READ_ON : CASA_REASON_NOT_HTTP;
   default: { /* CASA_HTTP_VERSION */
     const char version[8] = "HTTP/1.";
     casa_u32 have = s->have;
     if (have == 8 && c == '\r') {
       s->phase = CASA_HTTP_LINE;
-      return CASA_HELLO_ON;
+      return CASA_READ_ON;
     }
     if (have == 7 ? c != '0' && c != '1' : have > 7 || c != (casa_u8)version[have & 7])
       return CASA_REASON_NOT_HTTP;
     if (have == 7 && c == '0')
       s->flags |= CASA_HTTP_1_0;
     s->have = have + 1;
-    return CASA_HELLO_ON;
+    return CASA_READ_ON;
   }
   }
 }
 
-/* A whole head is there; CASA_HELLO_DONE: it is to be compared with the endpoint. */
+/* A whole head is there; CASA_READ_DONE: it is to be compared with the endpoint. */
 static __always_inline int casa_http_head(struct casa_stream *s) {
   if (!(s->flags & CASA_HTTP_HAS_HOST))
     return CASA_REASON_HOST_MISSING;
   if (s->flags & CASA_HTTP_CHUNKED && s->flags & (CASA_HTTP_HAS_LENGTH | CASA_HTTP_1_0))
     return CASA_REASON_NOT_HTTP;
-  return CASA_HELLO_DONE;
+  return CASA_READ_DONE;
 }
 
 static __always_inline int casa_http_header(struct casa_stream *s, casa_u8 c) {
@@ -180,7 +180,7 @@ static __always_inline int casa_http_header(struct casa_stream *s, casa_u8 c) {
   case CASA_HTTP_NAME:
     if (c == '\r' && !s->have) {
       s->phase = CASA_HTTP_HEAD_END;
-      return CASA_HELLO_ON;
+      return CASA_READ_ON;
     }
     if (c == ':' && s->have)
       return casa_http_name(s);
@@ -190,10 +190,10 @@ static __always_inline int casa_http_header(struct casa_stream *s, casa_u8 c) {
       s->field[s->have & 31] = c >= 'A' && c <= 'Z' ? c | 0x20 : c;
       s->have++;
     }
-    return CASA_HELLO_ON;
+    return CASA_READ_ON;
   case CASA_HTTP_SPACE:
     if (c == ' ' || c == '\t')
-      return CASA_HELLO_ON;
+      return CASA_READ_ON;
     s->phase = CASA_HTTP_VALUE;
     /* fallthrough */
   default: /* CASA_HTTP_VALUE */
@@ -215,26 +215,26 @@ static __always_inline int casa_http_chunk(struct casa_stream *s, casa_u8 c) {
         return CASA_REASON_NOT_HTTP;
       s->left = s->left << 4 | (casa_u32)digit;
       s->have = 1;
-      return CASA_HELLO_ON;
+      return CASA_READ_ON;
     }
     if (!s->have || (c != '\r' && c != ';'))
       return CASA_REASON_NOT_HTTP;
     s->phase = c == ';' ? CASA_HTTP_CHUNK_EXTENSION : CASA_HTTP_CHUNK_LINE;
-    return CASA_HELLO_ON;
+    return CASA_READ_ON;
   case CASA_HTTP_CHUNK_EXTENSION:
     if (c == '\r')
       s->phase = CASA_HTTP_CHUNK_LINE;
-    return c >= ' ' || c == '\r' || c == '\t' ? CASA_HELLO_ON : CASA_REASON_NOT_HTTP;
+    return c >= ' ' || c == '\r' || c == '\t' ? CASA_READ_ON : CASA_REASON_NOT_HTTP;
   case CASA_HTTP_CHUNK_CR:
     s->phase = CASA_HTTP_CHUNK_LF;
-    return c == '\r' ? CASA_HELLO_ON : CASA_REASON_NOT_HTTP;
+    return c == '\r' ? CASA_READ_ON : CASA_REASON_NOT_HTTP;
   case CASA_HTTP_TRAILER_START:
     s->phase = c == '\r' ? CASA_HTTP_TRAILER_END : CASA_HTTP_TRAILER;
-    return c == '\r' || casa_is_token(c) ? CASA_HELLO_ON : CASA_REASON_NOT_HTTP;
+    return c == '\r' || casa_is_token(c) ? CASA_READ_ON : CASA_REASON_NOT_HTTP;
   default: /* CASA_HTTP_TRAILER */
     if (c == '\r')
       s->phase = CASA_HTTP_TRAILER_LINE;
-    return c >= ' ' || c == '\r' || c == '\t' ? CASA_HELLO_ON : CASA_REASON_NOT_HTTP;
+    return c >= ' ' || c == '\r' || c == '\t' ? CASA_READ_ON : CASA_REASON_NOT_HTTP;
   }
 }
 
@@ -246,21 +246,21 @@ static __always_inline int casa_http_line_feed(struct casa_stream *s, casa_u8 c)
   switch (s->phase) {
   case CASA_HTTP_LINE:
     s->phase = CASA_HTTP_NAME;
-    return CASA_HELLO_ON;
+    return CASA_READ_ON;
   case CASA_HTTP_HEAD_END:
     return casa_http_head(s);
   case CASA_HTTP_CHUNK_LINE:
     s->phase = s->left ? CASA_HTTP_CHUNK_BODY : CASA_HTTP_TRAILER_START;
-    return CASA_HELLO_ON;
+    return CASA_READ_ON;
   case CASA_HTTP_CHUNK_LF:
     s->phase = CASA_HTTP_CHUNK_SIZE;
-    return CASA_HELLO_ON;
+    return CASA_READ_ON;
   case CASA_HTTP_TRAILER_LINE:
     s->phase = CASA_HTTP_TRAILER_START;
-    return CASA_HELLO_ON;
+    return CASA_READ_ON;
   default: /* CASA_HTTP_TRAILER_END */
     s->phase = CASA_HTTP_METHOD;
-    return CASA_HELLO_ON;
+    return CASA_READ_ON;
   }
 }
 
@@ -282,7 +282,7 @@ __noinline int casa_http_byte(struct casa_stream *s, casa_u32 byte) {
 }
 
 /*
- * Reads from stream->at up to `end`. Returns CASA_HELLO_DONE behind a head, CASA_HELLO_MORE when all is read, CASA_HELLO_ON when there is
+ * Reads from stream->at up to `end`. Returns CASA_READ_DONE behind a head, CASA_READ_MORE when all is read, CASA_READ_ON when there is
  * more than one call reads, or why the connection is over.
  */
 __noinline int casa_read_http(struct __sk_buff *skb, struct casa_stream *s, casa_u32 end) {
@@ -291,7 +291,7 @@ __noinline int casa_read_http(struct __sk_buff *skb, struct casa_stream *s, casa
   for (casa_u32 i = 0; i < CASA_HTTP_STEPS; i++) {
     casa_u32 at = *(volatile casa_u32 *)&s->at;
     if (at >= end)
-      return CASA_HELLO_MORE;
+      return CASA_READ_MORE;
     if (s->phase == CASA_HTTP_BODY || s->phase == CASA_HTTP_CHUNK_BODY) {
       casa_u32 left = *(volatile casa_u32 *)&s->left, n = end - at < left ? end - at : left;
       s->at = at + n;
@@ -305,10 +305,10 @@ __noinline int casa_read_http(struct __sk_buff *skb, struct casa_stream *s, casa
       return CASA_REASON_FAULT;
     s->at = at + 1;
     int next = casa_http_byte(s, c);
-    if (next != CASA_HELLO_ON)
+    if (next != CASA_READ_ON)
       return next;
   }
-  return CASA_HELLO_ON;
+  return CASA_READ_ON;
 }
 
 /* The head was for the endpoint: its body is next, or another request. */
@@ -325,28 +325,18 @@ static __always_inline void casa_http_next(struct casa_stream *s) {
 
 static __always_inline int casa_http_reason(struct __sk_buff *skb, struct casa_looked *l, struct casa_sk *state,
                                             struct casa_stream *s) {
-  if (s->refused)
-    return s->refused;
-  if (!s->started && !(l->tcp_flags & CASA_TCP_SYN))
-    return l->length ? CASA_REASON_HOST_MISSING : CASA_REASON_NONE;
-  int fresh = casa_fresh_bytes(l, s);
-  if (fresh <= 0)
-    return fresh ? CASA_HELLO_GAP : CASA_REASON_NONE;
-  s->key.subject = l->subject;
-  s->at = l->at;
+  int begun = casa_begin_reading(l, s, CASA_REASON_HOST_MISSING);
+  if (begun != CASA_READ_ON)
+    return begun;
   int read = casa_read_http(skb, s, l->at + l->length);
   s->next += s->at - l->at;
-  if (read == CASA_HELLO_MORE)
-    return CASA_REASON_NONE;
-  if (read == CASA_HELLO_ON)
-    return CASA_HELLO_ON;
-  if (read != CASA_HELLO_DONE)
+  if (read != CASA_READ_DONE)
     return read;
   if (!casa_fold_name(s) || !casa_check_named(l, state, s))
     return CASA_REASON_HOST_MISMATCH;
   casa_count(CASA_STAT_NAMES_PROVEN);
   casa_http_next(s);
-  return CASA_HELLO_ON;
+  return CASA_READ_ON;
 }
 
 #endif

@@ -152,6 +152,31 @@ static __always_inline int casa_fresh_bytes(struct casa_looked *l, struct casa_s
   return 1;
 }
 
+/* What reading a stream leads to; a reason otherwise. */
+#define CASA_READ_MORE 0 /* all is read that is there: so far so good */
+#define CASA_READ_DONE 1 /* a whole is there, to be judged */
+#define CASA_READ_ON 2   /* there is more to read */
+#define CASA_READ_GAP -1 /* bytes before these never left: they will be sent again, and so will these */
+
+static __always_inline struct casa_stream *casa_stream_of(struct __sk_buff *skb, casa_u32 flags) {
+  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
+  return sk ? bpf_sk_storage_get(&casa_stream, sk, 0, flags) : 0;
+}
+
+/* Is there something to read in this segment (CASA_READ_ON), or what becomes of it? `unseen`: of a stream whose beginning nobody saw. */
+static __always_inline int casa_begin_reading(struct casa_looked *l, struct casa_stream *stream, casa_u8 unseen) {
+  if (stream->refused)
+    return stream->refused;
+  if (!stream->started && !(l->tcp_flags & CASA_TCP_SYN))
+    return l->length ? unseen : CASA_READ_MORE;
+  int fresh = casa_fresh_bytes(l, stream);
+  if (fresh < 0)
+    return CASA_READ_GAP;
+  stream->key.subject = l->subject;
+  stream->at = l->at;
+  return fresh ? CASA_READ_ON : CASA_READ_MORE;
+}
+
 /* The first bytes are known: nothing of this connection is looked at any more. */
 static __always_inline void casa_end_look(struct __sk_buff *skb, struct casa_sk *state) {
   state->flags = (state->flags | CASA_SK_PROVEN) & ~CASA_SK_LOOK;
