@@ -70,6 +70,14 @@ def new_world(outside):
     assert not errors, errors
 
 
+@pytest.fixture(scope="module")
+def shared_world(outside):
+    """One enforced world for a whole module."""
+    world = make_world(outside)
+    yield world
+    world.close()
+
+
 @pytest.fixture(scope="module", params=[False, True], ids=["baseline", "enforced"])
 def cast(request, outside):
     """The standing cast; every test of a module plays in it twice, first without enforcement."""

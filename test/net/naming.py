@@ -3,6 +3,7 @@
 The resolver (dnsmasq) listens at 127.0.0.1:53 of the run's own network namespace, as a process of the host; the servers are outside,
 behind the veth pair. Clients run in the agent's cgroup with a resolv.conf of their own, mounted in a mount namespace.
 """
+import ctypes
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -97,11 +99,11 @@ class Resolver:
 class TlsServer:
     """openssl s_server outside, with a certificate for some names; counts nothing, answers HTTP with -www."""
 
-    def __init__(self, work, outside, address, port=PORT, names=(LLM, OTHER), arguments=("-www",), tag="tls"):
-        self.key, self.certificate = Path(work) / f"{tag}.key", Path(work) / f"{tag}.pem"
-        lab.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-                "-keyout", str(self.key), "-out", str(self.certificate), "-subj", f"/CN={names[0]}",
-                "-addext", "subjectAltName=" + ",".join(f"DNS:{n}" for n in names))
+    def __init__(self, work, outside, address, port=PORT, names=(LLM, OTHER), arguments=("-www",), like=None):
+        """like: another server, to have its certificate."""
+        self.key, self.certificate = Path(work) / f"{names[0]}.key", Path(work) / f"{names[0]}.pem"
+        if not like:
+            self.certify(names)
         listen = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         self.process = outside.popen(["openssl", "s_server", "-accept", listen, "-key", self.key, "-cert", self.certificate, "-quiet",
                                       *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -109,6 +111,11 @@ class TlsServer:
         probe = ["sh", "-c", f"exec openssl s_client -connect {listen} -brief </dev/null"]
         until(lambda: subprocess.run([*outside.enter(), *probe], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                      timeout=10).returncode == 0, what="s_server answers")
+
+    def certify(self, names):
+        lab.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                "-keyout", str(self.key), "-out", str(self.certificate), "-subj", f"/CN={names[0]}",
+                "-addext", "subjectAltName=" + ",".join(f"DNS:{n}" for n in names))
 
     def close(self):
         self.process.kill()
@@ -127,7 +134,8 @@ class Client:
     def start(self, argv, **kwargs):
         inside = ["unshare", "--mount", "--propagation", "private", "sh", "-ec",
                   'mount --bind "$0" "$(readlink -f /etc/resolv.conf)"; exec "$@"', str(self.conf), *map(str, argv)]
-        environment = {**os.environ, "SSL_CERT_FILE": str(self.certificate or ""), "NODE_EXTRA_CA_CERTS": str(self.certificate or "")}
+        environment = {**os.environ, "SSL_CERT_FILE": str(self.certificate or ""),
+                       "CURL_CA_BUNDLE": str(self.certificate or ""), "NODE_EXTRA_CA_CERTS": str(self.certificate or "")}
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
             environment.pop(name, None)
         return self.cgroup.popen(inside, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -155,3 +163,91 @@ def name_endpoint(world, fqdn=LLM):
 
 def dump(value):
     return json.dumps(value, indent=1)
+
+
+def socket_outside(outside, family=socket.AF_INET, kind=socket.SOCK_STREAM):
+    """A socket of this process in the outside's network namespace: a thread that goes there makes it."""
+    made = []
+
+    def make():
+        libc = ctypes.CDLL(None, use_errno=True)
+        with open(f"/proc/{outside.holder.pid}/ns/net", encoding="ascii") as there:
+            if libc.setns(there.fileno(), lab.CLONE_NEWNET) == 0:
+                made.append(socket.socket(family, kind))
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    assert made, "setns failed"
+    made[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return made[0]
+
+
+class Listener:
+    """A TCP server outside, step by step: the test sees each byte that arrives, and says what it likes."""
+
+    def __init__(self, outside, address=lab.PARTNER4, port=PORT):
+        self.socket = socket_outside(outside, socket.AF_INET6 if ":" in address else socket.AF_INET)
+        self.socket.bind((address, port))
+        self.socket.listen(64)
+        self.address, self.port = address, port
+
+    def accept(self, timeout=3.0):
+        self.socket.settimeout(timeout)
+        connection, _ = self.socket.accept()
+        connection.settimeout(timeout)
+        return connection
+
+    def close(self):
+        self.socket.close()
+
+
+def received(connection, wanted, timeout=3.0):
+    """Bytes until there are `wanted`, the end, or the time is over."""
+    data, end = b"", time.monotonic() + timeout
+    while len(data) < wanted:
+        connection.settimeout(max(0.01, end - time.monotonic()))
+        try:
+            piece = connection.recv(65536)
+        except OSError:
+            break
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def resolved(world, fqdn=LLM, workload="agents/agent"):
+    """{address: sources} of the addresses that are in force for the workload"""
+    endpoint = name_endpoint(world, fqdn) or {}
+    return {a["address"]: set(a["sources"]) for a in endpoint.get("resolved", [])
+            if a.get("workload") == workload and a["secondsLeft"] > 0}
+
+
+class Names:
+    """The usual world: an agent that may call one name, dnsmasq, and TLS servers with two names on one address."""
+
+    def __init__(self, world, servers=True):
+        self.world, self.work = world, world.daemon.work
+        self.servers = []
+        self.resolver = Resolver(self.work, {n: [lab.OUTSIDE4, lab.OUTSIDE6] for n in (LLM, OTHER)})
+        try:
+            world.daemon.resolv_conf.write_text(f"nameserver {RESOLVER}\n")
+            if servers:
+                self.servers.append(TlsServer(self.work, world.outside, lab.OUTSIDE4))
+                self.servers.append(TlsServer(self.work, world.outside, lab.OUTSIDE6, like=self.servers[0]))
+            world.put("agent.yaml", llm_policy("agents/agent"))
+            self.agent = world.puppet("agents/agent")
+            self.client = Client(self.agent.cgroup, self.work, certificate=self.servers[0].certificate if servers else None)
+            world.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def wait_resolved(self, address=lab.OUTSIDE4):
+        until(lambda: address in resolved(self.world), what=f"{address} is known to the daemon's resolver")
+
+    def close(self):
+        for server in self.servers:
+            server.close()
+        self.resolver.close()
