@@ -174,10 +174,13 @@ __noinline int casa_read_question(struct __sk_buff *skb, struct casa_dns_message
   return casa_be16(question + 2) == CASA_DNS_CLASS_IN;
 }
 
-/* The one record that a query may carry: EDNS without options, or with a cookie for the resolver. Returns its length or 0. */
+/* The one record that a query may carry: EDNS 0 without options, or with a cookie for the resolver. Returns its length or 0. */
 static __always_inline casa_u32 casa_edns_length(struct __sk_buff *skb, const struct casa_dns_message *m) {
   casa_u8 record[15] = {};
   if (bpf_skb_load_bytes(skb, m->records_at, record, 11) || record[0] || casa_be16(record + 1) != CASA_DNS_TYPE_OPT)
+    return 0;
+  /* Extended code, version, flags: zero, but for DNSSEC OK. Bits that nobody needs would leave unseen. */
+  if (record[5] || record[6] || record[7] & 0x7f || record[8])
     return 0;
   casa_u32 length = casa_be16(record + 9);
   if (!length)
