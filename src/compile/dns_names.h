@@ -12,8 +12,9 @@
 
 namespace casa::compile {
 
-// What the kernel's tables hold of a name (casa/abi/limits.h).
-inline constexpr std::size_t kMaxNameLength = CASA_NAME_LEN - 2;
+// What the kernel can read of a name (casa/abi/limits.h): on the wire it is two bytes longer, and of those the programs look at one fewer
+// than CASA_NAME_LEN, lest a length that they compute passes the end of what they read into.
+inline constexpr std::size_t kMaxNameLength = CASA_NAME_LEN - 3;
 
 // The names of a Service, and those of `from`'s search list.
 std::set<std::string> service_names(const identity::DnsFacts& dns, const policy::NamespacedName& service,

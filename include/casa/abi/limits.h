@@ -30,7 +30,7 @@
 
 #define CASA_COMM_LEN 16
 /*
- * A DNS name that a policy can need: 190 characters, the dot in front, zeros behind. DNS would allow 253; a program's stack, on which the
+ * A DNS name that a policy can need: 189 characters, the dot in front, zeros behind. DNS would allow 253; a program's stack, on which the
  * name of a query has to lie, does not, and nobody's LLM is called that.
  */
 #define CASA_NAME_LEN 192
