@@ -57,12 +57,13 @@ cases.case("promises", problems)
 
 # The commented example names every key that the daemon knows, and no other.
 config = TOP / "src/app/config.cpp"
-known = set(re.findall(r'"(\w+)"', "".join(re.findall(r"k(?:Limit)?Keys = \{([^}]*)\}", config.read_text()))))
+known = set(re.findall(r'"(\w+)"', "".join(re.findall(r"k(?:Limit|Dns)?Keys = \{([^}]*)\}", config.read_text()))))
 shown = set(re.findall(r"^#?\s*(\w+):(?:\s|$)", (TOP / "systemd/casad.yaml").read_text().replace("# /etc", "# etc"), re.M))
 problems = [f"casad.yaml does not show {k}" for k in sorted(known - shown)] if known else ["no key found in src/app/config.cpp"]
 problems += [f"casad.yaml shows {k}, which the daemon does not know" for k in sorted(shown - known)]
 macros = dict(re.findall(r"#define CASA_MAX_(\w+) (\d+)", (TOP / "include/casa/abi/limits.h").read_text()))
-names = {"cgroups": "CGROUPS", "workloads": "SUBJECTS", "policyEntries": "POLICY", "addresses": "ADDRESSES", "prefixes": "PREFIXES"}
+names = {"cgroups": "CGROUPS", "workloads": "SUBJECTS", "policyEntries": "POLICY", "addresses": "ADDRESSES", "prefixes": "PREFIXES",
+         "names": "NAMES"}
 for key, macro in names.items():
     written = re.search(rf"^#  {key}: (\d+)$", (TOP / "systemd/casad.yaml").read_text(), re.M)
     if not written or written.group(1) != macros.get(macro):
