@@ -284,7 +284,8 @@ class Compiler {
       notes.push_back("no resolver is known: name one in dns.resolvers of the config, or in resolv.conf");
   }
 
-  // Who needs a name may ask the trusted resolvers, and they stand in the kernel's table.
+  // Who needs a name may ask the trusted resolvers, and they stand in the kernel's table. Of no rule, and without a mark: a denial
+  // about a resolver has reasons of its own, and a mark without a rule's number would be a payload that means "no row".
   void resolvers() {
     for (const auto& ip : snapshot_.dns.resolvers) out_.image.resolvers.emplace(ResolverKey{ip, kDnsPort}, 1u);
     std::uint32_t last = CASA_ID_NONE;
@@ -292,8 +293,9 @@ class Compiler {
       if (key.subject == last) continue;
       last = key.subject;
       for (auto protocol : {Protocol::kTcp, Protocol::kUdp})
-        allow(key.subject, CASA_ID_DNS, CASA_EGRESS, static_cast<std::uint8_t>(protocol), kDnsPort,
-              CASA_REASON_BASELINE_DNS, {});
+        out_.image.policy.try_emplace(
+            {key.subject, CASA_ID_DNS, CASA_EGRESS, static_cast<std::uint8_t>(protocol), kDnsPort},
+            CASA_POLICY_PAYLOAD(CASA_REASON_BASELINE_DNS, 0));
     }
   }
 
