@@ -117,6 +117,8 @@ class Explainer {
       return named(text, {host.substr(0, slash), host.substr(slash + 1)}, number);
     if (host == "host" || host == "localhost") return std::vector<End>{{"the host", CASA_ID_HOST, nullptr, number}};
     if (auto ip = parse_ip(host)) {
+      if (compiled_.image.resolvers.contains({*ip, number}))
+        return std::vector<End>{{text, CASA_ID_DNS, nullptr, number}};
       if (ip->is_loopback())
         return fail(ErrorCode::kInvalidArgument,
                     "{} is whoever listens there: casad goes by the listening process, so write NAMESPACE/NAME:PORT, "
@@ -125,15 +127,25 @@ class Explainer {
       std::uint32_t identity = identity_of(compiled_.image, *ip);
       return std::vector<End>{{text, identity, workload_of(identity), number}};
     }
+    if (auto service = service_of(host)) return named(text, *service, number);
     if (host.find('.') == std::string::npos)
       return fail(ErrorCode::kInvalidArgument, "to '{}' is not understood: write NAMESPACE/NAME:PORT or HOST:PORT",
                   text);
     std::string fqdn;
     if (std::string bad = policy::check_fqdn(host, fqdn); !bad.empty())
       return fail(ErrorCode::kInvalidArgument, "to '{}' is not understood: {}", text, bad);
-    auto name = compiled_.names.find(fqdn);
-    return std::vector<End>{{text, name == compiled_.names.end() ? std::uint32_t{CASA_ID_WORLD} : name->second.identity,
-                             nullptr, number, fqdn}};
+    return std::vector<End>{{text, CASA_ID_WORLD, nullptr, number, fqdn}};
+  }
+
+  // mcp.tools.svc and mcp.tools.svc.cluster.local are the Service tools/mcp.
+  std::optional<NamespacedName> service_of(std::string_view host) const {
+    std::string domain = "." + snapshot_.dns.cluster_domain;
+    if (host.ends_with(domain)) host.remove_suffix(domain.size());
+    if (!host.ends_with(".svc")) return std::nullopt;
+    host.remove_suffix(4);
+    auto dot = host.find('.');
+    if (dot == std::string_view::npos || host.find('.', dot + 1) != std::string_view::npos) return std::nullopt;
+    return NamespacedName{std::string(host.substr(dot + 1)), std::string(host.substr(0, dot))};
   }
 
   Result<std::vector<End>> named(const std::string& text, const NamespacedName& name, std::uint16_t port) {
@@ -156,54 +168,127 @@ class Explainer {
     return ends;
   }
 
+  // A name is a peer for those only whose policies have it: nobody else's DNS answers teach its addresses.
+  End seen_by(const End& subject, End peer) const {
+    auto name = compiled_.names.find(peer.fqdn);
+    if (name != compiled_.names.end() && name->second.subjects.contains(subject.identity))
+      peer.identity = name->second.identity;
+    return peer;
+  }
+
   std::optional<Step> one_end(const End& source, const End& destination, casa_direction direction) {
     const End& subject = direction == CASA_EGRESS ? source : destination;
-    const End& peer = direction == CASA_EGRESS ? destination : source;
+    const End peer = seen_by(subject, direction == CASA_EGRESS ? destination : source);
     if (subject.workload == nullptr) return std::nullopt;
     Question q{subject.identity, peer.identity,    direction,
                protocol_,        destination.port, source.identity == destination.identity};
     Decision d = decide(compiled_.image, q);
     if (d.verdict == CASA_NO_VERDICT) return std::nullopt;
+    // Whoever asks for a name meets its refusal before an address is called.
+    if (!peer.fqdn.empty() && d.reason == CASA_REASON_EXTERNAL_NOT_ALLOWED) d.reason = CASA_REASON_DNS_NAME_NOT_ALLOWED;
     Step step;
-    step.where = fmt::format("{} of {}/{}", direction == CASA_EGRESS ? "egress" : "ingress", subject.workload->name.ns,
-                             subject.workload->name.name);
+    step.where = fmt::format("{} of {}", direction == CASA_EGRESS ? "egress" : "ingress", text_of(subject));
     step.decision = d;
     if (auto it = compiled_.sources.find(d.row);
         d.reason != CASA_REASON_BASELINE_LOOPBACK && it != compiled_.sources.end()) {
       step.policy = it->second.policy.ns + "/" + it->second.policy.name;
       step.field = it->second.field;
     }
-    describe(step, subject, peer, direction, destination.port);
+    if (d.verdict == CASA_ALLOWED) {
+      step.text = why_allowed(step, subject, peer);
+    } else {
+      step.text = why_denied(step, subject, peer, direction, destination.port);
+      suggest_rule(step, subject, peer, direction, destination.port);
+    }
     return step;
   }
 
-  void describe(Step& step, const End& subject, const End& peer, casa_direction direction, std::uint16_t port) {
-    std::string name = subject.workload->name.ns + "/" + subject.workload->name.name;
-    if (step.decision.verdict == CASA_ALLOWED) {
-      step.text = step.policy.empty() ? "always allowed: a workload may talk to itself on this host"
-                                      : fmt::format("{} of policy {} allows it", step.field, step.policy);
-      if (step.decision.reason == CASA_REASON_LLM_ALLOWED) {
-        step.text += ", over TLS whose server name is " + peer.fqdn;
-        if (auto state = name_states_.find(peer.fqdn); state != name_states_.end())
-          step.text += fmt::format("; {} {}", peer.fqdn, state->second);
-      }
-      return;
-    }
+  static std::string text_of(const End& end) { return end.workload->name.ns + "/" + end.workload->name.name; }
+
+  std::string why_allowed(const Step& step, const End& subject, const End& peer) const {
+    if (step.decision.reason == CASA_REASON_BASELINE_LOOPBACK)
+      return "always allowed: a workload may talk to itself on this host";
+    if (step.decision.reason == CASA_REASON_BASELINE_DNS)
+      return fmt::format(
+          "{} is a trusted resolver: {} may ask it for the names that its policies need, and for no other", peer.text,
+          text_of(subject));
+    std::string text = fmt::format("{} of policy {} allows it", step.field, step.policy);
+    if (step.decision.reason != CASA_REASON_LLM_ALLOWED) return text;
+    text += fmt::format(", to an address that a DNS answer gave, over TLS whose server name is {}", peer.fqdn);
+    auto state = name_states_.find(peer.fqdn);
+    return state == name_states_.end() ? text : fmt::format("{}; {} {}", text, peer.fqdn, state->second);
+  }
+
+  std::string why_denied(const Step& step, const End& subject, const End& peer, casa_direction direction,
+                         std::uint16_t port) const {
     auto policies = compiled_.policies_of.find(subject.workload->name);
-    std::string which = policies == compiled_.policies_of.end()
-                            ? "no policy names it"
-                            : fmt::format("none of its policies ({}) allows it", fmt::join(policies->second, ", "));
-    step.text = fmt::format("{} {} {} on port {}: {}", name,
-                            direction == CASA_EGRESS ? "may not call" : "may not be called by", peer.text, port, which);
-    if (direction == CASA_EGRESS && peer.workload != nullptr)
+    std::string listed =
+        policies == compiled_.policies_of.end() ? "" : fmt::format("{}", fmt::join(policies->second, ", "));
+    std::string text =
+        fmt::format("{} {} {}: ", text_of(subject), direction == CASA_EGRESS ? "may not call" : "may not be called by",
+                    peer_text(peer, port));
+    switch (step.decision.reason) {
+      case CASA_REASON_POLICY_INVALID:
+        return text + fmt::format("one of its policies ({}) failed, so it may do nothing", listed);
+      case CASA_REASON_UDP_NOT_ALLOWED:
+        text += "over UDP: on this port its policies allow TCP only";
+        return peer.fqdn.empty() ? text : text + ". A client that tries QUIC (HTTP/3) first goes on with TCP";
+      case CASA_REASON_RESOLVER_NOT_TRUSTED:
+        return text + "it is no trusted resolver, and no other DNS server may be asked";
+      case CASA_REASON_PORT_NOT_ALLOWED:
+        if (!peer.fqdn.empty())
+          return text +
+                 fmt::format("its policies ({}) allow this name, on port {} only", listed, ports_of(subject, peer));
+        break;
+      case CASA_REASON_DNS_NAME_NOT_ALLOWED:
+        if (peer.identity == CASA_ID_DNS) return text + "it is a trusted resolver, but its policies need no DNS name";
+        text += listed.empty() ? "no policy names it"
+                               : fmt::format("none of its policies ({}) has this llmEndpoint", listed);
+        return text +
+               ". The query for the name is refused already; a connection to an address of it is "
+               "external_not_allowed";
+      default: break;
+    }
+    return text + (listed.empty() ? "no policy names it" : fmt::format("none of its policies ({}) allows it", listed));
+  }
+
+  static std::string peer_text(const End& peer, std::uint16_t port) {
+    return peer.fqdn.empty() ? fmt::format("{} on port {}", peer.text, port) : fmt::format("{}:{}", peer.fqdn, port);
+  }
+
+  // On which ports the subject may call this name.
+  std::string ports_of(const End& subject, const End& peer) const {
+    std::vector<std::uint16_t> ports;
+    const PolicyKey first{subject.identity, peer.identity, CASA_EGRESS, 0, 0};
+    for (auto it = compiled_.image.policy.lower_bound(first);
+         it != compiled_.image.policy.end() && it->first.subject == subject.identity && it->first.peer == peer.identity;
+         ++it)
+      if (it->first.direction == CASA_EGRESS && it->first.port != 0) ports.push_back(it->first.port);
+    return fmt::format("{}", fmt::join(ports, ", "));
+  }
+
+  void suggest_rule(const Step& step, const End& subject, const End& peer, casa_direction direction,
+                    std::uint16_t port) {
+    std::string name = text_of(subject);
+    bool egress = direction == CASA_EGRESS;
+    if (step.decision.reason == CASA_REASON_POLICY_INVALID)
+      suggest(fmt::format("mend the policies of {}: /v1/policies and `casad check` say what is wrong", name));
+    else if (step.decision.reason == CASA_REASON_UDP_NOT_ALLOWED)
+      suggest(peer.fqdn.empty() ? "use TCP, or name a Service whose port is UDP in allowedEndpoints"
+                                : "use TCP: no policy can open UDP to a name");
+    else if (step.decision.reason == CASA_REASON_RESOLVER_NOT_TRUSTED)
+      suggest("ask a resolver that this node trusts: those of its resolv.conf, or of dns.resolvers in casad's config");
+    else if (egress && peer.workload != nullptr)
       suggest(fmt::format("add to a CASAPolicy of {}:\n  allowedEndpoints:\n  - {{name: {}, namespace: {}, port: {}}}",
                           name, peer.workload->name.name, peer.workload->name.ns, port));
-    else if (direction == CASA_EGRESS && !peer.fqdn.empty())
-      suggest(fmt::format("add to a CASAPolicy of {}, which may have one:\n  llmEndpoint: {{fqdn: {}, port: {}}}", name,
-                          peer.fqdn, port));
-    else if (direction == CASA_EGRESS && peer.identity == CASA_ID_WORLD)
+    else if (egress && !peer.fqdn.empty())
+      suggest(
+          fmt::format("add to a CASAPolicy of {} (each can name one; a workload may have several policies):\n"
+                      "  llmEndpoint: {{fqdn: {}, port: {}}}",
+                      name, peer.fqdn, port));
+    else if (egress && peer.identity == CASA_ID_WORLD)
       suggest(fmt::format("{} is outside: what is there is reached by its name only, through llmEndpoint", peer.text));
-    else if (direction == CASA_INGRESS && peer.workload == nullptr)
+    else if (!egress && peer.workload == nullptr)
       suggest(fmt::format("add to a CASAPolicy of {}:\n  allowedSources:\n  - {}", name,
                           peer.identity == CASA_ID_HOST
                               ? fmt::format("{{host: true, port: {}}}", port)
@@ -266,8 +351,7 @@ std::vector<std::string> baseline() {
       "replies belong to their flow: what was allowed one way is answered the other way",
       "ICMP errors and neighbour discovery that the kernel itself sends and receives for allowed flows",
       "DNS to trusted resolvers, for the names that its policies need: A and AAAA of its llmEndpoint and its Services, "
-      "PTR of "
-      "its Services' addresses",
+      "PTR of its Services' addresses",
       "a connection to an allowed port where nobody listens reaches the kernel's own refusal (ECONNREFUSED)",
   };
 }
