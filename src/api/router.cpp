@@ -115,7 +115,8 @@ Reply answer_endpoints(const Call& call) {
     auto in_callers = [&](const std::string& caller) {
       return in_namespace(call.query, caller.substr(0, caller.find('/')));
     };
-    if (named ? !std::ranges::any_of(endpoint.callers, in_callers) : !in_namespace(call.query, endpoint.ns))
+    if (!call.query.ns.empty() &&
+        !(named ? std::ranges::any_of(endpoint.callers, in_callers) : in_namespace(call.query, endpoint.ns)))
       return false;
     if (call.query.workload.empty()) return true;
     return std::ranges::any_of(named ? endpoint.callers : endpoint.workloads, [&](std::string_view workload) {

@@ -119,7 +119,20 @@ class FakeState : public api::State {
   }
   [[nodiscard]] std::vector<api::EndpointView> endpoints() const override {
     return {{"tools", "mcp-server", 8080, "tcp", "resolved", {"tools/mcp-server"}, {"10.1.0.2:8080"}, {"team-a/agent"}},
-            {"tools", "mcp-server", 9090, "udp", "no such service", {}, {}, {}}};
+            {"tools", "mcp-server", 9090, "udp", "no such service", {}, {}, {}},
+            {"",
+             "",
+             443,
+             "tcp",
+             "resolved",
+             {},
+             {},
+             {"team-a/agent"},
+             "api.llm.example",
+             {"team-a/agent"},
+             {{"2001:db8::7", {"answer", "resolver"}, 28, "team-a/agent"}, {"203.0.113.7", {"resolver"}, 0, ""}},
+             "192.0.2.53 did not answer"},
+            {"", "", 443, "tcp", "never resolved", {}, {}, {"team-b/failed"}, "nobody.llm.example", {}, {}, ""}};
   }
   [[nodiscard]] api::StatsView stats() const override {
     return {{{"events", 5}}, {{"no_policy", 2}}, history.size(), history.total_added(), history.forgotten()};

@@ -144,6 +144,9 @@ TEST_CASE("openapi: every answer fits, to the last field") {
   Description description;
   test::FakeState state;
   state.many_workloads = 3;
+  auto asked = test::flow(9, CASA_DENIED, CASA_REASON_DNS_NAME_NOT_ALLOWED, std::chrono::system_clock::now());
+  asked.asked_name = std::make_shared<const std::string>("evil.example");
+  state.history.add(asked);
   Router router(state);
   for (const auto& route : route_table()) {
     std::string path(route.path);

@@ -127,8 +127,36 @@ TEST_CASE_METHOD(Fixture, "lists are filtered") {
   CHECK(items("/v1/policies?workload=team-a/agent", "name") == Strings{"agent"});
   CHECK(items("/v1/policies?namespace=tools", "name").empty());
   CHECK(items("/v1/endpoints?workload=mcp-server", "protocol") == Strings{"tcp"});
-  CHECK(items("/v1/endpoints", "protocol") == Strings{"tcp", "udp"});
+  CHECK(items("/v1/endpoints", "protocol") == Strings{"tcp", "tcp", "tcp", "udp"});
   CHECK(items("/v1/workloads?workload=agent", "name") == Strings{"agent"});
+}
+
+TEST_CASE_METHOD(Fixture, "an FQDN's endpoint: its own fields, and it is where its callers are") {
+  CHECK_THAT(
+      get("/v1/endpoints?limit=1").body,
+      ContainsSubstring(
+          R"({"fqdn":"api.llm.example","port":443,"protocol":"tcp","state":"resolved","workloads":[],"addresses":[],)"
+          R"("usedBy":["team-a/agent"],"callers":["team-a/agent"],"resolved":[)"
+          R"({"address":"2001:db8::7","sources":["answer","resolver"],"secondsLeft":28,"workload":"team-a/agent"},)"
+          R"({"address":"203.0.113.7","sources":["resolver"],"secondsLeft":0}],"lastError":"192.0.2.53 did not answer"})"));
+  for (const char* filter :
+       {"namespace=team-a", "workload=agent", "workload=team-a/agent", "namespace=team-a&workload=agent"})
+    CHECK(items(std::string("/v1/endpoints?") + filter, "fqdn") == Strings{"api.llm.example"});
+  for (const char* filter : {"namespace=team-b", "workload=team-b/agent", "namespace=team-b&workload=agent"})
+    CHECK(items(std::string("/v1/endpoints?") + filter, "fqdn").empty());
+  CHECK(items("/v1/endpoints?namespace=tools", "name") == Strings{"mcp-server", "mcp-server"});
+  // Without a filter also one that nobody may call at present.
+  CHECK_THAT(get("/v1/endpoints").body, ContainsSubstring(R"("fqdn":"nobody.llm.example")"));
+  CHECK(items("/v1/endpoints?limit=1", "fqdn") == Strings{"api.llm.example"});
+  CHECK(items("/v1/endpoints?limit=1&cursor=" + next, "fqdn") == Strings{"nobody.llm.example"});
+}
+
+TEST_CASE_METHOD(Fixture, "the name that a denial is about") {
+  auto asked = test::flow(9, CASA_DENIED, CASA_REASON_DNS_NAME_NOT_ALLOWED, std::chrono::system_clock::now());
+  asked.asked_name = std::make_shared<const std::string>("(52).evil.example");
+  state.history.add(asked);
+  CHECK(items("/v1/flows?reason=dns_name_not_allowed", "askedName") == Strings{"(52).evil.example"});
+  CHECK_THAT(get("/v1/flows?reason=no_listener").body, !ContainsSubstring("askedName"));
 }
 
 TEST_CASE_METHOD(Fixture, "explain") {
