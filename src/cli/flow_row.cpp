@@ -63,6 +63,8 @@ Result<FlowLine> read_row(const element& row) {
   line.last_seen = *last_seen;
   std::string state = text(row, "state"), direction = text(row, "direction"), reason = text(row, "reason"),
               policy = text(row, "policy");
+  // Of a denial: the name that was asked for, or called.
+  if (std::string name = text(row, "askedName"); !name.empty()) reason += fmt::format(" ({})", name);
   line.open = state == "open";
   line.verdict = text(row, "verdict");
   // The subject's own process: who called, or who was called.

@@ -38,9 +38,11 @@ bool same_peer(const PeerName& a, const PeerName& b) {
   return &a == &b || (a.kind == b.kind && a.ns == b.ns && a.name == b.name && a.fqdn == b.fqdn);
 }
 
+std::string_view asked_name(const Flow& flow) { return flow.asked_name ? *flow.asked_name : std::string_view(); }
+
 bool same_denial(const Flow& a, const Flow& b) {
-  return b.news == News::kDenied && a.verdict == b.verdict && a.reason == b.reason && a.direction == b.direction &&
-         a.protocol == b.protocol && a.destination.port == b.destination.port &&
+  return asked_name(a) == asked_name(b) && b.news == News::kDenied && a.verdict == b.verdict && a.reason == b.reason &&
+         a.direction == b.direction && a.protocol == b.protocol && a.destination.port == b.destination.port &&
          same_peer(*a.source.who, *b.source.who) && same_peer(*a.destination.who, *b.destination.who);
 }
 
@@ -137,7 +139,8 @@ std::uint64_t FlowHistory::denial_hash(const Flow& flow) const {
   std::uint64_t numbers = std::uint64_t{flow.destination.port} << 32 | static_cast<std::uint64_t>(flow.reason) << 24 |
                           static_cast<std::uint64_t>(flow.verdict) << 16 |
                           static_cast<std::uint64_t>(flow.direction) << 8 | flow.protocol;
-  return mix(mix(mix(seed_, numbers), *flow.source.who), *flow.destination.who);
+  std::uint64_t name = std::hash<std::string_view>{}(asked_name(flow));
+  return mix(mix(mix(mix(seed_, numbers), name), *flow.source.who), *flow.destination.who);
 }
 
 const FlowRow& FlowHistory::add(const Flow& flow) {

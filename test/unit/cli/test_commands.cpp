@@ -80,6 +80,30 @@ TEST_CASE("flows for people: oldest first, lined up, one line a flow") {
   CHECK(asked.out.text().find('\x1b') == std::string::npos);
 }
 
+TEST_CASE("flows: a denial about a name tells the name, safe for a terminal") {
+  ServerFixture server;
+  server.run([&] {
+    auto add = [&](std::uint64_t id, casa_reason reason, const char* name, event::PeerName who) {
+      auto f = flow(id, CASA_DENIED, reason, std::chrono::system_clock::now());
+      f.destination = party(std::move(who), "192.0.2.53", 53);
+      f.asked_name = std::make_shared<const std::string>(name);
+      server.state.history.add(f);
+    };
+    add(20, CASA_REASON_DNS_NAME_NOT_ALLOWED, "evil.example", {event::PeerName::Kind::kDns, "", "", "", "", ""});
+    add(21, CASA_REASON_SNI_MISMATCH, "\x1b[2J.example",
+        {event::PeerName::Kind::kFqdn, "", "", "", "", "api.llm.example"});
+  });
+  Asked<FlowsOptions> asked(server);
+  asked.options.limit = 2;
+  CHECK(run_flows(asked.options) == 0);
+  auto lines = asked.out.lines();
+  REQUIRE(lines.size() == 3);
+  CHECK_THAT(lines[1], ContainsSubstring("team-a/agent -> 192.0.2.53:53/tcp") &&
+                           ContainsSubstring("dns_name_not_allowed (evil.example)"));
+  CHECK_THAT(lines[2], ContainsSubstring("-> api.llm.example:53/tcp") && ContainsSubstring("sni_mismatch ("));
+  CHECK(asked.out.text().find('\x1b') == std::string::npos);
+}
+
 TEST_CASE("flows: filters, limit, JSON lines, nothing found") {
   ServerFixture server;
   Asked<FlowsOptions> asked(server);

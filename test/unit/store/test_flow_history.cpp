@@ -202,6 +202,23 @@ TEST_CASE("denials of one key add up within a minute of the row") {
   CHECK(history.add(renamed).id == 2);
 }
 
+TEST_CASE("denials about different names are different rows, a name's own add up") {
+  FlowHistory history(10);
+  auto about = [](const char* name, std::chrono::seconds after) {
+    Flow flow = denied(kNoon + after, 53);
+    if (name != nullptr) flow.asked_name = std::make_shared<const std::string>(name);
+    return flow;
+  };
+  CHECK(history.add(about("evil.example", 0s)).id == 1);
+  CHECK(history.add(about("other.example", 1s)).id == 2);
+  CHECK(history.add(about(nullptr, 2s)).id == 3);
+  CHECK(history.add(about("evil.example", 3s)).id == 1);
+  CHECK(history.add(about("evil.example", 4s)).flow.count == 3);
+  CHECK(history.add(about(nullptr, 5s)).flow.count == 2);
+  CHECK(*history.add(about("other.example", 6s)).flow.asked_name == "other.example");
+  CHECK(history.size() == 3);
+}
+
 TEST_CASE("the oldest rows are forgotten, also open ones and denials being added up") {
   FlowHistory history(3);
   history.add(flow_of(News::kStart, 1));
