@@ -46,9 +46,9 @@ std::uint64_t monotonic_ns() { return static_cast<std::uint64_t>(now_ns(CLOCK_MO
 std::string asked_name(const casa_named_event& record) {
   constexpr std::size_t kLongestLabel = 24;
   std::string text, label;
-  auto end_label = [&] {
+  auto end_label = [&](std::size_t length) {
     if (!text.empty()) text += '.';
-    text += label.size() > kLongestLabel ? fmt::format("({})", label.size()) : label;
+    text += length > kLongestLabel ? fmt::format("({})", length) : label;
     label.clear();
   };
   auto add = [&](char c) {
@@ -58,16 +58,16 @@ std::string asked_name(const casa_named_event& record) {
   const char *at = record.name, *end = record.name + sizeof record.name;
   if (record.name_form == CASA_NAME_TEXT) {
     for (++at; at != end && *at != '\0'; ++at) {
-      if (*at == '.') end_label();
+      if (*at == '.') end_label(label.size());
       else add(*at);
     }
-    if (!label.empty()) end_label();
+    if (!label.empty()) end_label(label.size());
   } else if (record.name_form == CASA_NAME_WIRE) {
     while (at != end && *at != '\0') {
-      auto length = static_cast<unsigned char>(*at++);
+      std::size_t length = static_cast<unsigned char>(*at++);
       if (length > 63) return text;
-      for (; length > 0 && at != end; --length) add(*at++);
-      end_label();
+      for (std::size_t left = length; left > 0 && at != end; --left) add(*at++);
+      end_label(length);  // as it claims to be, if the record has not all of it
     }
   }
   return text;
