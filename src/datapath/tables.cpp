@@ -54,6 +54,15 @@ T same(const T& value) {
   return value;
 }
 
+casa_cgpath_key encode_path(const std::string& path) {
+  casa_cgpath_key key{};
+  std::memcpy(key.path, path.data(), std::min<std::size_t>(path.size(), sizeof key.path - 1));
+  return key;
+}
+std::string decode_path(const casa_cgpath_key& key) { return {key.path, ::strnlen(key.path, sizeof key.path)}; }
+
+}  // namespace
+
 casa_name_key encode_name(const NameKey& k) {
   casa_name_key key{};
   key.subject = k.subject;
@@ -72,15 +81,6 @@ casa_resolver_key encode_resolver(const ResolverKey& k) {
   return key;
 }
 ResolverKey decode_resolver(const casa_resolver_key& key) { return {make_ip(key.address), key.port}; }
-
-casa_cgpath_key encode_path(const std::string& path) {
-  casa_cgpath_key key{};
-  std::memcpy(key.path, path.data(), std::min<std::size_t>(path.size(), sizeof key.path - 1));
-  return key;
-}
-std::string decode_path(const casa_cgpath_key& key) { return {key.path, ::strnlen(key.path, sizeof key.path)}; }
-
-}  // namespace
 
 void Tables::bind(const EnforceObject& enforce, const WatchObject& watch) {
   const auto& maps = enforce->maps;

@@ -15,6 +15,12 @@ struct MapUse {
   std::size_t used = 0, capacity = 0;
 };
 
+// Keys as the kernel's maps have them, and back. A name is at most compile::kMaxNameLength long.
+casa_name_key encode_name(const compile::NameKey& name);
+compile::NameKey decode_name(const casa_name_key& key);
+casa_resolver_key encode_resolver(const compile::ResolverKey& resolver);
+compile::ResolverKey decode_resolver(const casa_resolver_key& key);
+
 class Tables {
  public:
   // `watch` is null where the kernel cannot load it: nobody reads paths then.
