@@ -1,12 +1,9 @@
-// The daemon's memory of documents (last good state, duplicates) and its config file.
+// The daemon's memory of documents: last good state, duplicates.
 #include <catch2/catch_test_macros.hpp>
 #include <cstdlib>
 #include <filesystem>
 
-#include "app/config.h"
 #include "app/documents.h"
-
-#include <fstream>
 
 namespace {
 
@@ -65,26 +62,4 @@ TEST_CASE("the same object in two files: the first has it, and it is said") {
   CHECK(documents.objects().objects.size() == 1);
   REQUIRE(documents.problems().size() == 1);
   CHECK(documents.problems()[0] == "CASAPolicy a/one stands in /p/a.yaml and in /p/b.yaml; the first is in force");
-}
-
-TEST_CASE("config: every key, and errors with place and suggestion") {
-  Folder folder;
-  std::string path = std::string(folder.path) + "/casad.yaml";
-  casa::app::Config config;
-  CHECK(casa::app::read_config(path, false, config));
-  CHECK_FALSE(casa::app::read_config(path, true, config));
-  std::ofstream(path)
-      << "policyDir: /p\napiSocket: /s\ncgroupRoot: /c\nbpffs: /b\nstateDir: /d\nlogLevel: debug\nenforcement: "
-         "audit\nlimits: {cgroups: 7, workloads: 8, policyEntries: 9, addresses: 10, prefixes: 11}\n";
-  REQUIRE(casa::app::read_config(path, true, config));
-  CHECK(config.policy_dir == "/p");
-  CHECK(config.audit);
-  CHECK(config.limits.cgroups == 7);
-  CHECK(config.limits.prefixes == 11);
-  std::ofstream(path) << "polcyDir: /p\nlimits: {cgroups: many}\n";
-  auto bad = casa::app::read_config(path, true, config);
-  REQUIRE_FALSE(bad);
-  CHECK(bad.error().context.find("casad.yaml:1:1: error:") != std::string::npos);
-  CHECK(bad.error().context.find("policyDir") != std::string::npos);
-  CHECK(bad.error().context.find(":2:19: error:") != std::string::npos);
 }

@@ -1,0 +1,106 @@
+// The config file: every key, and errors with their place and what to write instead.
+#include "app/config.h"
+
+#include <catch2/catch_test_macros.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+namespace {
+
+struct Folder {
+  Folder() { REQUIRE(::mkdtemp(path) != nullptr); }
+  ~Folder() { std::filesystem::remove_all(path); }
+  char path[64] = "/tmp/casad-config-XXXXXX";
+};
+
+struct Read {
+  explicit Read(const std::string& text) {
+    std::string path = std::string(folder.path) + "/casad.yaml";
+    std::ofstream(path) << text;
+    status = casa::app::read_config(path, true, config);
+  }
+  // The error without the file's path, which differs from run to run.
+  std::string error() const {
+    if (status) return {};
+    std::string text = status.error().context, path = std::string(folder.path) + "/casad.yaml:";
+    for (auto at = text.find(path); at != std::string::npos; at = text.find(path)) text.erase(at, path.size());
+    return text;
+  }
+  Folder folder;
+  casa::app::Config config;
+  casa::Status status;
+};
+
+}  // namespace
+
+TEST_CASE("config: every key, and errors with place and suggestion") {
+  Folder folder;
+  std::string path = std::string(folder.path) + "/casad.yaml";
+  casa::app::Config config;
+  CHECK(casa::app::read_config(path, false, config));
+  CHECK_FALSE(casa::app::read_config(path, true, config));
+  std::ofstream(path)
+      << "policyDir: /p\napiSocket: /s\ncgroupRoot: /c\nbpffs: /b\nstateDir: /d\nlogLevel: debug\nenforcement: "
+         "audit\nlimits: {cgroups: 7, workloads: 8, policyEntries: 9, addresses: 10, prefixes: 11}\n";
+  REQUIRE(casa::app::read_config(path, true, config));
+  CHECK(config.policy_dir == "/p");
+  CHECK(config.audit);
+  CHECK(config.limits.cgroups == 7);
+  CHECK(config.limits.prefixes == 11);
+  std::ofstream(path) << "polcyDir: /p\nlimits: {cgroups: many}\n";
+  auto bad = casa::app::read_config(path, true, config);
+  REQUIRE_FALSE(bad);
+  CHECK(bad.error().context.find("casad.yaml:1:1: error:") != std::string::npos);
+  CHECK(bad.error().context.find("policyDir") != std::string::npos);
+  CHECK(bad.error().context.find(":2:19: error:") != std::string::npos);
+}
+
+TEST_CASE("config dns: resolvers, resolv.conf, cluster domain") {
+  Read r(
+      "dns:\n  resolvers: [192.0.2.53, 'fd00::35', '::ffff:10.0.0.2']\n  resolvConf: /run/resolv.conf\n"
+      "  clusterDomain: Cluster.Test.\nlimits: {names: 12}\n");
+  REQUIRE(r.status);
+  REQUIRE(r.config.resolvers.size() == 3);
+  CHECK(to_string(r.config.resolvers[0]) == "192.0.2.53");
+  CHECK(to_string(r.config.resolvers[1]) == "fd00::35");
+  CHECK(to_string(r.config.resolvers[2]) == "10.0.0.2");
+  CHECK(r.config.resolv_conf == "/run/resolv.conf");
+  CHECK(r.config.cluster_domain == "cluster.test");
+  CHECK(r.config.limits.names == 12);
+}
+
+TEST_CASE("config dns: what is not said stays as it is") {
+  for (const char* text : {"dns:\n", "dns: {}\n", "dns: {resolvers: }\n", "dns: {resolvers: []}\n", ""}) {
+    Read r(text);
+    CAPTURE(text, r.error());
+    REQUIRE(r.status);
+    CHECK(r.config.resolvers.empty());
+    CHECK(r.config.resolv_conf == "/etc/resolv.conf");
+    CHECK(r.config.cluster_domain == "cluster.local");
+  }
+}
+
+TEST_CASE("config dns: errors say where, and what to write") {
+  const std::pair<const char*, const char*> cases[] = {
+      {"dns: {resolver: [10.0.0.2]}\n", "1:7: error: dns.resolver: unknown field; did you mean resolvers?"},
+      {"dns:\n  resolvers: [10.0.0.2, dns.example]\n",
+       "2:25: error: dns.resolvers: not an address; write one such as 10.0.0.2 or fd00::2, its port is 53"},
+      {"dns:\n  resolvers: [10.0.0.2:5353]\n",
+       "2:15: error: dns.resolvers: not an address; write one such as 10.0.0.2 or fd00::2, its port is 53"},
+      {"dns:\n  resolvers:\n  - {ip: 10.0.0.2}\n",
+       "3:5: error: dns.resolvers: not an address; write one such as 10.0.0.2 or fd00::2, its port is 53"},
+      {"dns:\n  resolvers: 10.0.0.2\n",
+       "2:14: error: dns.resolvers: not a list; write the addresses of DNS servers, such as [10.0.0.2]"},
+      {"limits: {name: 3}\n", "1:10: error: limits.name: unknown field; did you mean names?"},
+      {"limits: {names: 0}\n",
+       "1:17: error: limits.names: not a number of entries; write a whole number from 1 to 16777216"},
+  };
+  for (const auto& [text, error] : cases) {
+    CAPTURE(text);
+    CHECK(Read(text).error() == error);
+  }
+  CHECK(Read("dns: [10.0.0.2]\n").error().starts_with("1:6: error: dns: "));
+  CHECK(Read("dns: {clusterDomain: 10.0.0.1}\n").error().starts_with("1:22: error: dns.clusterDomain: "));
+  CHECK(Read("dns: {resolvConf: [x]}\n").error().starts_with("1:19: error: dns.resolvConf: "));
+}
