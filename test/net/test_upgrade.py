@@ -3,15 +3,19 @@ only then. The old one is a real one, whose pins were given another version's na
 import ctypes
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from cast import CYCLES, LOOP, SmallCast, TCP_PORT, UDP_PORT, UnderLoad
 from harness.world import until
 
+LIMITS = Path(__file__).resolve().parents[2] / "include" / "casa" / "abi" / "limits.h"
+OWN = "abi-" + re.search(r"CASA_ABI_VERSION (\d+)", LIMITS.read_text()).group(1)
 BPFTOOL = shutil.which("bpftool") or "/usr/sbin/bpftool"
 IN_MOVED_TO, IN_CREATE, IN_DELETE = 0x80, 0x100, 0x200
 
@@ -39,7 +43,7 @@ def age(cast, version="abi-0"):
     """Ends the daemon and makes an older version's of what it left in the kernel; returns its folder."""
     cast.world.daemon.kill9()
     pins = cast.world.daemon.bpffs
-    (pins / "abi-1").rename(pins / version)
+    (pins / OWN).rename(pins / version)
     return pins / version
 
 
@@ -66,7 +70,7 @@ class Watch:
 
 def test_the_new_version_is_attached_before_the_old_one_goes(cast):
     old = age(cast)
-    new = cast.world.daemon.bpffs / "abi-1"
+    new = cast.world.daemon.bpffs / OWN
     (new / "links").mkdir(parents=True)
     names = {p.name for p in (old / "links").iterdir()}
     of_the_old = identify(old / "links")
@@ -94,7 +98,7 @@ def test_several_old_versions_go_and_nothing_else(cast):
     (cast.world.daemon.bpffs / "abi-7").mkdir()
     other.mkdir()
     cast.world.start()
-    assert sorted(p.name for p in cast.world.daemon.bpffs.iterdir()) == ["abi-1", "somebody"]
+    assert sorted(p.name for p in cast.world.daemon.bpffs.iterdir()) == [OWN, "somebody"]
     other.rmdir()
 
 
@@ -123,4 +127,4 @@ def test_denied_stays_denied_while_versions_change(cast):
         for address in LOOP:
             assert not host.attempt("tcp", (address, cast.VAULT_PORT), timeout=0.2).ok
     load.finish()
-    assert sorted(p.name for p in cast.world.daemon.bpffs.iterdir()) == ["abi-1"]
+    assert sorted(p.name for p in cast.world.daemon.bpffs.iterdir()) == [OWN]

@@ -4,7 +4,7 @@
 set -u
 failed=0
 api=/run/casad/casad.sock
-pins=/sys/fs/bpf/casad/abi-1/links
+pins=/sys/fs/bpf/casad/abi-$(casad version | sed "s/.*ABI \([0-9]*\).*/\1/")/links
 
 ok() { # NAME COMMAND...: passes when the command succeeds
   local name=$1
