@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 
-from naming import LLM, Client, answer, llm_policy, query, resolved, socket_outside, wire_name
+from naming import LLM, Client, llm_policy, query, resolved, socket_outside
 import lab
 
 ADDRESS = lab.OUTSIDE4

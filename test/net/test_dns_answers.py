@@ -3,7 +3,7 @@ import struct
 
 import pytest
 
-from naming import A, AAAA, LLM, OTHER, PORT, answer, query, wire_name
+from naming import AAAA, LLM, OTHER, PORT, answer, query, wire_name
 from spoof import FakeResolver
 import lab
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from naming import LLM, OTHER, PORT, RESOLVER, Client, Names, TlsServer, llm_policy, received, resolved, socket_outside
-from harness import objects
+from naming import LLM, OTHER, PORT, Names, resolved
 from harness.world import until
 import lab
 

@@ -1,6 +1,4 @@
 """A name over time: what the daemon's own resolver finds, reloads, a dead daemon, connections older than it, systems of many agents."""
-import os
-import signal
 import socket
 import subprocess
 import time
@@ -8,7 +6,8 @@ import time
 import pytest
 
 from hellos import usual
-from naming import LLM, OTHER, PORT, RESOLVER, THIRD, Client, Listener, Names, TlsServer, answer, llm_policy, name_endpoint, query, received, resolved
+from naming import (LLM, OTHER, PORT, RESOLVER, THIRD, Client, Listener, Names, TlsServer, answer, llm_policy, name_endpoint, received,
+                    resolved)
 from harness.objects import thing
 from harness.world import binary, until
 from spoof import FakeResolver
@@ -22,7 +21,7 @@ def names(new_world):
     n.close()
 
 
-def connects(names, address, data=usual()):
+def connects(names, address):
     """A call to the address without any lookup: its error, or None."""
     s = names.agent.socket("AF_INET6" if ":" in address else "AF_INET")
     out = s.call("connect", [address, PORT])

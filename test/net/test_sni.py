@@ -130,8 +130,8 @@ def test_another_name_in_pieces(sni):
     refused(sni, [data[i:i + 1] for i in range(len(data))], "sni_mismatch", least=len(data) - 1)
 
 
-@pytest.mark.parametrize("name", [LLM + ".", LLM + "\0", LLM + "\0.example", "\0" + LLM, "x." + LLM, LLM[1:], LLM + "x", "*.llm.example", " " + LLM,
-                                  "a" * 300, ".", "api_llm.example", "." + LLM, "api..llm.example"])
+@pytest.mark.parametrize("name", [LLM + ".", LLM + "\0", LLM + "\0.example", "\0" + LLM, "x." + LLM, LLM[1:], LLM + "x",
+                                  "*.llm.example", " " + LLM, "a" * 300, ".", "api_llm.example", "." + LLM, "api..llm.example"])
 def test_names_that_are_nearly_it(sni, name):
     refused(sni, [usual(name)], "sni_mismatch")
 
@@ -163,8 +163,8 @@ def test_a_hello_over_two_records(sni):
         refused(sni, [hellos.record(whole[:cut]) + hellos.record(whole[cut:])], "not_tls")
 
 
-@pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\nHost: api.llm.example\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"\0", b"\x16", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-                                   b"\x80\x2e\x01\x03\x01" + bytes(41), b"\x17\x03\x03\x00\x20" + bytes(32), b"\x15\x03\x01\x00\x02\x01\x00",
+@pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\nHost: api.llm.example\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"\0", b"\x16",
+                                   b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x80\x2e\x01\x03\x01" + bytes(41), b"\x17\x03\x03\x00\x20" + bytes(32), b"\x15\x03\x01\x00\x02\x01\x00",
                                    b"\x16\x03\x01\x00\x00", b"\x16\x03\x01\x50\x00", b"\x16\x02\x00\x00\xff"])
 def test_what_is_no_hello(sni, first):
     if len(first) < 5:  # so far it could be one; then it is not
