@@ -6,6 +6,7 @@
 #include <array>
 #include <catch2/catch_test_macros.hpp>
 #include <cstring>
+#include <map>
 #include <random>
 
 #include "casa/abi/policy.h"
@@ -108,9 +109,9 @@ class Dice {
   explicit Dice(unsigned seed) : engine_(seed) {}
   std::uint32_t below(std::uint32_t n) { return std::uniform_int_distribution<std::uint32_t>(0, n - 1)(engine_); }
 
-  std::uint32_t identity() { return below(5) == 0 ? below(5) : CASA_ID_FIRST + below(6); }
+  std::uint32_t identity() { return below(5) == 0 ? below(CASA_ID_DNS + 1) : CASA_ID_FIRST + below(6); }
   std::uint8_t protocol() { return below(2) == 0 ? 6 : 17; }
-  std::uint16_t port() { return static_cast<std::uint16_t>(below(4) * 100); }
+  std::uint16_t port() { return std::array<std::uint16_t, 4>{0, 53, 100, 200}[below(4)]; }
   casa_direction direction() { return below(2) == 0 ? CASA_EGRESS : CASA_INGRESS; }
   IpAddress address() {
     IpAddress ip;
@@ -140,6 +141,10 @@ class Dice {
     for (int i = 0; i < 60; ++i) {
       PolicyKey key{CASA_ID_FIRST + below(6), identity(), direction(), protocol(), port()};
       image.policy[key] = CASA_POLICY_PAYLOAD(CASA_REASON_ENDPOINT_ALLOWED, 1 + below(100));
+      if (below(3) == 0) {  // the same by the other protocol
+        key.protocol ^= 6 ^ 17;
+        image.policy[key] = CASA_POLICY_PAYLOAD(CASA_REASON_LLM_ALLOWED, 1 + below(100));
+      }
       key.protocol = 0;
       key.port = 0;
       image.policy.try_emplace(key, CASA_POLICY_PAYLOAD(CASA_REASON_NONE, 1 + below(100)));
@@ -153,7 +158,9 @@ class Dice {
   std::mt19937 engine_;
 };
 
-void compare(Kernel& kernel, Dice& dice, const MapImage& image, std::uint32_t gen) {
+// Returns which reasons both gave, and how often.
+std::map<int, int> compare(Kernel& kernel, Dice& dice, const MapImage& image, std::uint32_t gen) {
+  std::map<int, int> reasons;
   for (int i = 0; i < 300; ++i) {
     casa::compile::Question q{CASA_ID_FIRST + dice.below(6),
                               dice.identity(),
@@ -170,19 +177,32 @@ void compare(Kernel& kernel, Dice& dice, const MapImage& image, std::uint32_t ge
                     << int{q.protocol} << " port " << q.port);
     CHECK(int{got.decision.verdict} == expected.verdict);
     CHECK(int{got.decision.reason} == expected.reason);
+    ++reasons[expected.reason];
   }
+  return reasons;
 }
 
 }  // namespace
 
 TEST_CASE("the kernel and the daemon give the same verdicts") {
   if (::geteuid() != 0) SKIP("needs root: it loads a BPF program");
+  std::map<int, int> reasons;
   for (unsigned seed = 1; seed <= 20; ++seed) {
     Dice dice(seed);
     Kernel kernel;
     MapImage image = dice.image();
     kernel.put(image, 1, nullptr);
-    compare(kernel, dice, image, 1);
+    for (auto [reason, times] : compare(kernel, dice, image, 1)) reasons[reason] += times;
+  }
+  // Every reason that a verdict can have was given.
+  for (casa_reason reason :
+       {CASA_REASON_ENDPOINT_ALLOWED, CASA_REASON_LLM_ALLOWED, CASA_REASON_BASELINE_LOOPBACK, CASA_REASON_NO_POLICY,
+        CASA_REASON_POLICY_INVALID, CASA_REASON_UNDECLARED_CGROUP, CASA_REASON_PEER_NOT_ALLOWED,
+        CASA_REASON_PORT_NOT_ALLOWED, CASA_REASON_UDP_NOT_ALLOWED, CASA_REASON_EXTERNAL_NOT_ALLOWED,
+        CASA_REASON_RESOLVER_NOT_TRUSTED, CASA_REASON_SOURCE_NOT_ALLOWED, CASA_REASON_NO_LISTENER,
+        CASA_REASON_PEER_UNKNOWN, CASA_REASON_DNS_NAME_NOT_ALLOWED}) {
+    INFO("reason " << reason);
+    CHECK(reasons[reason] > 0);
   }
 }
 
