@@ -46,8 +46,8 @@ demo: deps ## build, then show casad at work (DEMO_ONCE=1: run through once; the
 	@$(MAKE) --no-print-directory build/casad
 	@$(ROOT) $(if $(DEMO_ONCE),env DEMO_ONCE=$(DEMO_ONCE)) examples/demo/run
 
-test: deps-test ## everything: both compilers, static checks, unit and integration tests
-	@MAKE="$(MAKE)" tools/test.sh
+test: deps-test ## everything: both compilers, static checks, FUZZ_SECONDS (60) of fuzzing, unit and integration tests
+	@MAKE="$(MAKE)" FUZZ_SECONDS="$(FUZZ_SECONDS)" tools/test.sh
 
 bench: deps-test ## measure; prints the table and keeps JSON in build/bench
 	@$(MAKE) --no-print-directory build/casad

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# `make test`: builds with both compilers, runs the checks of test/check and then every test (test/run). Nothing stops at
-# the first failure except the shipped build, without which there is nothing to test. A check is a program that prints
-# `pass NAME`, `fail NAME: why` or `skip NAME: why` for each case. The last line is the sum of all.
+# `make test`: builds with both compilers, runs the checks of test/check, fuzzes the parsers that the kernel runs for FUZZ_SECONDS (60), and
+# then runs every test (test/run). Nothing stops at the first failure except the shipped build, without which there is nothing to test.
+# A check is a program that prints `pass NAME`, `fail NAME: why` or `skip NAME: why` for each case. The last line is the sum of all.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
@@ -32,9 +32,9 @@ build_gcc() {
   "${MAKE:-make}" --no-print-directory build-gcc/build.ninja && ninja -C build-gcc
 }
 
-run_check() { # FILE: each line is a case; a check that ends badly without having named a failure is one itself
+run_check() { # COMMAND...: each line is a case; a check that ends badly without having named a failure is one itself
   local line before=$failed lines status
-  lines=$("$1" build) && status=0 || status=$?
+  lines=$("$@") && status=0 || status=$?
   while IFS= read -r line; do
     case $line in "pass "*) ;; *) say "$line" ;; esac
     count "$line"
@@ -42,6 +42,15 @@ run_check() { # FILE: each line is a case; a check that ends badly without havin
   if [ $status -ne 0 ] && [ $failed -eq $before ]; then record fail "$1: exit status $status"; fi
   if [ $status -eq 0 ] && [ $failed -ne $before ]; then record fail "$1: exit status 0 with failures"; fi
   say "$1: $(grep -c '^pass ' <<<"$lines") passed"
+}
+
+# The parsers that the kernel runs, built apart, with the sanitizers; both at once. The other targets: make fuzz.
+run_fuzz() {
+  if "${MAKE:-make}" --no-print-directory build-fuzz/build.ninja; then
+    run_check tools/fuzz.sh build-fuzz "${FUZZ_SECONDS:-60}" dns hello
+  else
+    record fail "set up build-fuzz"
+  fi
 }
 
 run_suites() {
@@ -68,8 +77,9 @@ fi
 record pass "build with clang"
 if build_gcc; then record pass "build with g++"; else record fail "build with g++"; fi
 for check in test/check/*.py; do
-  if [ -x "$check" ]; then run_check "$check"; fi
+  if [ -x "$check" ]; then run_check "$check" build; fi
 done
+run_fuzz
 run_suites
 sum
 [ $failed -eq 0 ]
