@@ -115,7 +115,8 @@ class Explainer {
     auto number = static_cast<std::uint16_t>(*port);
     if (auto slash = host.find('/'); slash != std::string::npos)
       return named(text, {host.substr(0, slash), host.substr(slash + 1)}, number);
-    if (host == "host" || host == "localhost") return std::vector<End>{{"the host", CASA_ID_HOST, nullptr, number}};
+    if (host == "host" || host == "localhost")
+      return std::vector<End>{{fmt::format("the host on port {}", number), CASA_ID_HOST, nullptr, number}};
     if (auto ip = parse_ip(host)) {
       if (compiled_.image.resolvers.contains({*ip, number}))
         return std::vector<End>{{text, CASA_ID_DNS, nullptr, number}};
@@ -214,7 +215,7 @@ class Explainer {
           text_of(subject));
     std::string text = fmt::format("{} of policy {} allows it", step.field, step.policy);
     if (step.decision.reason != CASA_REASON_LLM_ALLOWED) return text;
-    text += fmt::format(", to an address that a DNS answer gave, over TLS whose server name is {}", peer.fqdn);
+    text += fmt::format(", at the addresses that DNS gives, over TLS whose server name is {}", peer.fqdn);
     auto state = name_states_.find(peer.fqdn);
     return state == name_states_.end() ? text : fmt::format("{}; {} {}", text, peer.fqdn, state->second);
   }
@@ -224,14 +225,17 @@ class Explainer {
     auto policies = compiled_.policies_of.find(subject.workload->name);
     std::string listed =
         policies == compiled_.policies_of.end() ? "" : fmt::format("{}", fmt::join(policies->second, ", "));
-    std::string text =
-        fmt::format("{} {} {}: ", text_of(subject), direction == CASA_EGRESS ? "may not call" : "may not be called by",
-                    peer_text(peer, port));
+    std::string text = direction == CASA_INGRESS
+                           ? fmt::format("{} may not be called by {} on port {}", text_of(subject), peer.text, port)
+                       : peer.fqdn.empty() ? fmt::format("{} may not call {}", text_of(subject), peer.text)
+                                           : fmt::format("{} may not call {}:{}", text_of(subject), peer.fqdn, port);
+    if (step.decision.reason == CASA_REASON_UDP_NOT_ALLOWED) text += " over UDP";
+    text += ": ";
     switch (step.decision.reason) {
       case CASA_REASON_POLICY_INVALID:
         return text + fmt::format("one of its policies ({}) failed, so it may do nothing", listed);
       case CASA_REASON_UDP_NOT_ALLOWED:
-        text += "over UDP: on this port its policies allow TCP only";
+        text += "on this port its policies allow TCP only";
         return peer.fqdn.empty() ? text : text + ". A client that tries QUIC (HTTP/3) first goes on with TCP";
       case CASA_REASON_RESOLVER_NOT_TRUSTED:
         return text + "it is no trusted resolver, and no other DNS server may be asked";
@@ -250,10 +254,6 @@ class Explainer {
       default: break;
     }
     return text + (listed.empty() ? "no policy names it" : fmt::format("none of its policies ({}) allows it", listed));
-  }
-
-  static std::string peer_text(const End& peer, std::uint16_t port) {
-    return peer.fqdn.empty() ? fmt::format("{} on port {}", peer.text, port) : fmt::format("{}:{}", peer.fqdn, port);
   }
 
   // On which ports the subject may call this name.
