@@ -29,13 +29,9 @@ static __always_inline int casa_dns_stream_out(struct __sk_buff *skb, struct cas
   struct casa_stream *stream = casa_stream_of(skb, BPF_SK_STORAGE_GET_F_CREATE);
   if (!stream)
     return CASA_REASON_FAULT;
-  if (stream->refused)
-    return stream->refused;
-  int fresh = casa_fresh_bytes(&m->l, stream);
-  if (fresh < 0 || (m->l.length && !stream->started))
-    return CASA_REASON_DNS_NOT_WHOLE;
-  if (!fresh)
-    return CASA_REASON_NONE;
+  int begun = casa_begin_reading(&m->l, stream, CASA_REASON_DNS_NOT_WHOLE);
+  if (begun != CASA_READ_ON)
+    return begun == CASA_READ_GAP ? CASA_REASON_DNS_NOT_WHOLE : begun;
   for (casa_u32 i = 0; i < CASA_DNS_TCP_MESSAGES && m->l.length; i++) {
     if (!casa_next_message(skb, m))
       return CASA_REASON_DNS_NOT_WHOLE;

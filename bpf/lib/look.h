@@ -127,21 +127,25 @@ __noinline int casa_cannot_look(struct __sk_buff *skb, casa_u32 hook) {
 }
 
 /*
+ * A SYN begins anew: the socket may have had a connection before, and what was read or refused of that one is not this one's. Sent again
+ * it begins nothing: it may have carried data the first time (TCP Fast Open).
+ */
+static __always_inline void casa_begin_stream(const struct casa_looked *l, struct casa_stream *stream) {
+  casa_u32 first = l->sequence + 1;
+  if (!(l->tcp_flags & CASA_TCP_SYN) || (stream->started && stream->first == first))
+    return;
+  __builtin_memset(stream, 0, sizeof(*stream));
+  stream->first = first;
+  stream->next = first;
+  stream->started = 1;
+}
+
+/*
  * The part of a TCP segment that nobody has looked at yet: l->at and l->length. Returns 0 when there is none: bytes sent again pass as
  * they are, they were looked at before. -1: a gap, bytes are missing in between; what the socket sends again will fill it.
  */
-static __always_inline int casa_fresh_bytes(struct casa_looked *l, struct casa_stream *stream) {
-  casa_u32 sequence = l->sequence;
-  if (l->tcp_flags & CASA_TCP_SYN) {
-    sequence++;
-    /* Sent again it begins nothing anew: it may have carried data the first time. */
-    if (!stream->started || stream->first != sequence) {
-      __builtin_memset(stream, 0, sizeof(*stream));
-      stream->first = sequence;
-      stream->next = sequence;
-      stream->started = 1;
-    }
-  }
+static __always_inline int casa_fresh_bytes(struct casa_looked *l, const struct casa_stream *stream) {
+  casa_u32 sequence = l->tcp_flags & CASA_TCP_SYN ? l->sequence + 1 : l->sequence;
   casa_u32 seen = stream->next - sequence;
   if (seen >> 31)
     return l->length ? -1 : 0;
@@ -165,9 +169,10 @@ static __always_inline struct casa_stream *casa_stream_of(struct __sk_buff *skb,
 
 /* Is there something to read in this segment (CASA_READ_ON), or what becomes of it? `unseen`: of a stream whose beginning nobody saw. */
 static __always_inline int casa_begin_reading(struct casa_looked *l, struct casa_stream *stream, casa_u8 unseen) {
+  casa_begin_stream(l, stream);
   if (stream->refused)
     return stream->refused;
-  if (!stream->started && !(l->tcp_flags & CASA_TCP_SYN))
+  if (!stream->started)
     return l->length ? unseen : CASA_READ_MORE;
   int fresh = casa_fresh_bytes(l, stream);
   if (fresh < 0)

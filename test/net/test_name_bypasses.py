@@ -1,0 +1,167 @@
+"""Ways around what is read of DNS and TLS, each as the attack itself: it must fail, and what is allowed must still go."""
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+
+import pytest
+
+from naming import LLM, PORT, RESOLVER, Resolver, llm_policy
+from harness.objects import policy
+from harness.world import until
+import lab
+
+# What an agent's scripts begin with: a query that teaches the address, hellos, and the connection to the endpoint.
+AGENT = r"""
+import os, socket, struct, sys, time
+LLM, ADDRESS, PORT = "api.llm.example", %r, 443
+def wire(name): return b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\0"
+def query(name, ident=7): return struct.pack(">6H", ident, 0x100, 1, 0, 0, 0) + wire(name) + struct.pack(">2H", 1, 1)
+def server_name(name):
+    n = name.encode()
+    return struct.pack(">HHHBH", 0, len(n) + 5, len(n) + 3, 0, len(n)) + n
+def hello(name, padding=b""):
+    extensions = struct.pack(">HH", 21, len(padding)) + padding + server_name(name)
+    body = b"\3\3" + bytes(32) + b"\0" + b"\0\2\x13\1" + b"\1\0" + struct.pack(">H", len(extensions)) + extensions
+    return b"\x16\3\1" + struct.pack(">H", len(body) + 4) + b"\1\0" + struct.pack(">H", len(body)) + body
+def learn():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(3)
+        s.sendto(query(LLM), ("127.0.0.1", 53))
+        s.recv(512)
+def reached(s=None):
+    s = s or socket.socket()
+    s.settimeout(3)
+    s.connect((ADDRESS, PORT))
+    return s
+def unconnect(s):
+    import ctypes
+    if ctypes.CDLL(None, use_errno=True).connect(s.fileno(), bytes(16), 16): raise OSError("AF_UNSPEC")
+def done(*what): print(*what, flush=True); sys.stdin.readline()
+"""
+
+# Takes connections, reads them only after a while, and says all that it read of each.
+SINK = r"""
+import socket, sys, threading, time
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind((sys.argv[1], int(sys.argv[2])))
+listener.listen(16)
+print("up", flush=True)
+def read(connection):
+    time.sleep(float(sys.argv[3]))
+    while data := connection.recv(65536):
+        print(data.hex(), flush=True)
+while True:
+    threading.Thread(target=read, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+
+class Sink:
+    """A server outside: got() is what has reached it so far."""
+
+    def __init__(self, outside, work, address, port, wait=0):
+        self.log = open(work / f"sink-{port}", "w+b")
+        self.process = outside.popen([sys.executable, "-I", "-S", "-c", SINK, address, str(port), str(wait)], stdout=self.log)
+        until(lambda: b"up" in self.read(), what="the sink listens")
+
+    def read(self):
+        self.log.seek(0)
+        return self.log.read()
+
+    def got(self):
+        return b"".join(bytes.fromhex(line.decode()) for line in self.read().splitlines()[1:])
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+class Stage:
+    def __init__(self, world, wait=0, **options):
+        self.world = world
+        self.work = world.daemon.work
+        self.resolver = Resolver(self.work, {LLM: [lab.OUTSIDE4]})
+        world.daemon.resolv_conf.write_text(f"nameserver {RESOLVER}\n")
+        self.sink = Sink(world.outside, self.work, lab.OUTSIDE4, PORT, wait)
+        world.put("agent.yaml", llm_policy("agents/agent", **options))
+        self.agent = world.puppet("agents/agent")
+        world.start()
+
+    def run(self, text, says="done"):
+        """A script in the agent's cgroup; returns it when it said so, waiting for a line."""
+        p = self.agent.cgroup.popen([sys.executable, "-I", "-S", "-c", AGENT % lab.OUTSIDE4 + text], stdin=-1, stdout=-1, text=True)
+        line = p.stdout.readline().strip()
+        assert line.startswith(says), f"the script said {line!r}"
+        return p
+
+    def end(self, process, timeout=10):
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.stdin.close()
+        output = process.stdout.read().strip()
+        process.wait(timeout)
+        return output
+
+    def close(self):
+        self.sink.close()
+        self.resolver.close()
+
+
+@pytest.fixture
+def stage(new_world):
+    with contextlib.ExitStack() as stack:
+        def make(**options):
+            s = Stage(new_world(), **options)
+            stack.callback(s.close)
+            return s
+        yield make
+
+
+def settle():
+    time.sleep(0.4)
+
+
+def test_a_whole_hello_arrives(stage):
+    s = stage()
+    s.end(s.run("learn(); c = reached(); c.sendall(hello(LLM, bytes(2000))); done('done')"))
+    until(lambda: LLM.encode() in s.sink.got(), what="the hello is there")
+
+
+def test_a_socket_that_is_used_again_begins_anew(stage):
+    """A hello that was begun on one connection and goes on in the next: what the server reads is what must name the endpoint."""
+    s = stage()
+    s.end(s.run("""
+learn()
+evil = hello("evil.example")
+whole = hello(LLM, evil)
+c = reached()
+c.sendall(whole[:whole.index(evil)])
+unconnect(c)
+reached(c).sendall(evil)
+done("done")
+"""))
+    settle()
+    assert b"evil.example" not in s.sink.got()
+
+
+def test_what_was_refused_is_of_one_connection(stage):
+    """The same socket to the same endpoint, this time with the right name."""
+    s = stage()
+    s.end(s.run("""
+learn()
+c = reached()
+try: c.sendall(hello("evil.example"))
+except OSError: pass
+time.sleep(0.3)
+c.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+try: unconnect(c)
+except OSError: pass
+reached(c).sendall(hello(LLM))
+done("done")
+"""))
+    until(lambda: LLM.encode() in s.sink.got(), what="the hello is there")
+    assert b"evil.example" not in s.sink.got()
