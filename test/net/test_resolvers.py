@@ -61,11 +61,14 @@ def test_with_dig(names):
     dig = lambda *arguments: names.client.run(["dig", "+time=1", "+tries=1", "+noall", "+answer", *arguments])[:2]  # noqa: E731
     status, output = dig(LLM)
     assert (status, lab.OUTSIDE4 in output) == (0, True), output
+    # The reverse name of an address that it learnt, and of no other.
+    status, output = dig("-x", lab.OUTSIDE4)
+    assert (status, LLM in output) == (0, True), output
     for flags in (["+nocookie"], ["+noedns"], ["+tcp"], ["+dnssec"], ["+cdflag"], ["+bufsize=4096"]):
         status, output = dig(*flags, LLM)
         assert (status, lab.OUTSIDE4 in output) == (0, True), (flags, output)
     for arguments in ([OTHER], ["TXT", LLM], ["NULL", LLM], ["ANY", LLM], ["+tcp", OTHER], ["+tcp", "TXT", LLM], ["+subnet=10.0.0.0/8", LLM],
-                      ["+ednsopt=65001:736563726574", LLM], ["+nsid", LLM], [f"@{lab.OUTSIDE4}", LLM], ["-x", "203.0.113.10"]):
+                      ["+ednsopt=65001:736563726574", LLM], ["+nsid", LLM], [f"@{lab.OUTSIDE4}", LLM], ["-x", "203.0.113.99"], ["-x", "2001:db8::1"]):
         status, output = dig(*arguments)
         assert status != 0, (arguments, output)
     asked = names.resolver.asked()
