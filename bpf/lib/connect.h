@@ -213,6 +213,12 @@ static __noinline int casa_decide_call(struct bpf_sock_addr *ctx, struct casa_ca
     /* It may be an answer whose conversation was forgotten: the packet program knows who asked, and refuses with EPERM too. */
     if (protocol == IPPROTO_UDP && !call->is_connect && state && state->flags & CASA_SK_ASKED)
       return 1;
+    /*
+     * getaddrinfo() connects a UDP socket to each address that it found, to put them in order, and sends nothing. A datagram to a
+     * name is refused when it is sent, with EPERM too.
+     */
+    if (protocol == IPPROTO_UDP && call->is_connect && peer->named)
+      return 1;
     casa_emit_denial(&note, protocol, 0);
     return 0;
   }

@@ -104,8 +104,17 @@ def test_quic_falls_back_at_once(names):
         row = names.world.wait_flow(since - 0.05, verdict="DENIED", reason="udp_not_allowed", protocol="udp")
         assert row["dst_fqdn"] == LLM
         connected = names.agent.socket("AF_INET6" if ":" in address else "AF_INET", "SOCK_DGRAM")
-        out = connected.call("connect", [address, PORT])
-        assert (out.ok, out.error) == (False, "EPERM"), out
+        connected.call("connect", [address, PORT])
+        out = connected.call("send", "\xc0\0\0\0\1" + "q" * 1195)
+        assert (out.ok, out.error) == (False, "EPERM") and out.ms < 100, out
+
+
+def test_what_is_allowed_leaves_no_denial(names):
+    """Looking a name up and calling it, as a C library does it: connect() of UDP sockets puts the addresses in order."""
+    before = names.world.daemon.api.get("/v1/stats")["deniedByReason"]
+    for argv in (["getent", "ahosts", LLM], ["curl", "-sS", "-m", "8", f"https://{LLM}/"], ["node", "-e", NODE, "--", LLM, LLM, "4", "1.3"]):
+        assert names.client.run(argv)[0] == 0
+    assert names.world.daemon.api.get("/v1/stats")["deniedByReason"] == before
 
 
 def test_another_port_of_the_address(names):
