@@ -47,6 +47,7 @@ struct bpf_sock* bpf_sk_fullsock(struct bpf_sock* sk);
 void* bpf_ringbuf_reserve(const void* ring, __u64 size, __u64 flags);
 void bpf_ringbuf_submit(void* record, __u64 flags);
 __u64 bpf_ringbuf_query(const void* ring, __u64 flags);
+long bpf_tail_call(void* ctx, const void* programs, __u32 index);
 
 /* The rooms before inspection ask these; on the ways that it takes nobody does, and one that is called ends the run. */
 __u64 bpf_skb_ancestor_cgroup_id(struct __sk_buff* skb, int level);
