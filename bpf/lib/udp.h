@@ -172,7 +172,10 @@ static __noinline int casa_udp_slow(struct __sk_buff *skb, struct casa_sk *state
   casa_u8 old_verdict = note.verdict, old_reason = note.reason;
   note.subject = subject;
   casa_note_packet(&note, &p);
-  if (!known)
+  /* A resolver only ever answers: taken for a caller, its answer to another socket would open a way to it that nobody looks at. */
+  if (p.remote_port == CASA_DNS_PORT && casa_is_resolver(p.remote, p.remote_port, config->gen))
+    note.direction = CASA_EGRESS;
+  else if (!known)
     note.direction = hook;
   p.known = note.peer;
   casa_judge(skb, &p, flags, config, &note);

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from naming import LLM, PORT, RESOLVER, Resolver, llm_policy
-from harness.objects import policy
+from naming import LLM, PORT, RESOLVER, Resolver, llm_policy, query
+from harness.objects import pod, policy
 from harness.world import until
 import lab
 
@@ -63,7 +63,7 @@ class Sink:
     """A server outside: got() is what has reached it so far."""
 
     def __init__(self, outside, work, address, port, wait=0):
-        self.log = open(work / f"sink-{port}", "w+b")
+        self.log = open(work / f"sink-{address}-{port}", "w+b")
         self.process = outside.popen([sys.executable, "-I", "-S", "-c", SINK, address, str(port), str(wait)], stdout=self.log)
         until(lambda: b"up" in self.read(), what="the sink listens")
 
@@ -165,3 +165,30 @@ done("done")
 """))
     until(lambda: LLM.encode() in s.sink.got(), what="the hello is there")
     assert b"evil.example" not in s.sink.got()
+
+
+@pytest.mark.parametrize("source", [{"host": True}, {"cidr": "0.0.0.0/0"}], ids=["host", "cidr"])
+def test_an_answer_is_never_a_call(stage, source):
+    """An answer that reaches another socket than asked: a source that may call must not make it the resolver's own conversation."""
+    s = stage(sources=[{**source, "port": 5353}])
+    os.kill(s.resolver.process.pid, signal.SIGSTOP)
+    try:
+        p = s.run("""
+a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+a.bind(("127.0.0.1", 5353))
+a.sendto(query(LLM), ("127.0.0.1", 53))
+a.close()
+b = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+b.bind(("127.0.0.1", 5353))
+b.settimeout(1)
+done("done")
+try: b.recv(512)
+except OSError as e: print(e)
+try: b.sendto(query("stolen.example"), ("127.0.0.1", 53))
+except OSError as e: print(e)
+""")
+    finally:
+        os.kill(s.resolver.process.pid, signal.SIGCONT)
+    print(s.end(p))
+    settle()
+    assert "stolen" not in s.resolver.asked()
