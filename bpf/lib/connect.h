@@ -241,14 +241,14 @@ static __always_inline int casa_call(struct bpf_sock_addr *ctx, struct casa_call
   casa_u8 protocol = ctx->protocol;
   casa_u32 subject = casa_caller(state, config);
   casa_u32 flags = subject ? casa_subject_flags(subject, config->gen) : 0;
+  /* The socket is used again for another conversation, whoever it is under just now: what is known of the old one is not the new one's. */
+  if (state && is_connect && (state->flags & CASA_SK_STARTED) && protocol == IPPROTO_TCP)
+    casa_end_conversation(state);
   call->managed = casa_is_enforced(flags);
   call->is_connect = is_connect;
   int carries = protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
   if (!call->managed && !(is_connect && carries && casa_is_loopback(call->remote)))
     return 1;
-  /* The socket is used again for another conversation. */
-  if (state && is_connect && (state->flags & CASA_SK_STARTED) && protocol == IPPROTO_TCP)
-    casa_end_conversation(state);
   call->question.gen = config->gen;
   call->question.subject = subject;
   call->question.subject_flags = flags;

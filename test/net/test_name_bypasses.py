@@ -192,3 +192,38 @@ except OSError as e: print(e)
     print(s.end(p))
     settle()
     assert "stolen" not in s.resolver.asked()
+
+
+def test_a_socket_used_again_while_nothing_was_enforced(stage):
+    """What a connection has proven is not another's, also when that other one was made while the workload was exempt."""
+    s = stage()
+    elsewhere = Sink(s.world.outside, s.work, lab.GATEWAY4, PORT)
+    try:
+        p = s.run(f"""
+learn()
+c = reached()
+c.sendall(hello(LLM))
+done("done")
+unconnect(c)
+c.connect(({lab.GATEWAY4!r}, PORT))
+c.sendall(b"exempt")
+done("through")
+try:
+    for i in range(5):
+        c.sendall(b"stolen" + str(i).encode())
+        time.sleep(0.1)
+except OSError as e: print(e, flush=True)
+""")
+        until(lambda: LLM.encode() in s.sink.got(), what="the hello is there")
+        s.world.change("exempt.yaml", pod("agents/agent", **{"casa.io/enforcement": "disabled"}))
+        p.stdin.write("\n")
+        p.stdin.flush()
+        assert p.stdout.readline().strip() == "through"
+        exempt = s.world.status()["generation"]
+        s.world.remove_file("exempt.yaml")
+        until(lambda: s.world.status()["generation"] != exempt, what="enforced again")
+        s.end(p)
+        settle()
+        assert b"exempt" in elsewhere.got() and b"stolen" not in elsewhere.got()
+    finally:
+        elsewhere.close()
