@@ -29,7 +29,7 @@ static __always_inline int casa_dns_stream_out(struct __sk_buff *skb, struct cas
   struct casa_stream *stream = casa_stream_of(skb, BPF_SK_STORAGE_GET_F_CREATE);
   if (!stream)
     return CASA_REASON_FAULT;
-  int begun = casa_begin_reading(&m->l, stream, CASA_REASON_DNS_NOT_WHOLE);
+  int begun = casa_begin_reading(skb, &m->l, stream, CASA_REASON_DNS_NOT_WHOLE, CASA_REASON_DNS_MALFORMED);
   if (begun != CASA_READ_ON)
     return begun == CASA_READ_GAP ? CASA_REASON_DNS_NOT_WHOLE : begun;
   for (casa_u32 i = 0; i < CASA_DNS_TCP_MESSAGES && m->l.length; i++) {
@@ -55,7 +55,8 @@ int casa_dns_out(struct __sk_buff *skb) {
   }
   if (m.l.protocol == IPPROTO_TCP) {
     reason = casa_dns_stream_out(skb, &m);
-  } else if (skb->gso_size) { /* several datagrams in one: no stub does that */
+  } else if (skb->gso_size ||
+             !casa_is_copied(skb)) { /* several datagrams in one, or pages of the sender's own: no stub does that */
     reason = CASA_REASON_DNS_MALFORMED;
   } else {
     casa_begin_message(&m, m.l.length);

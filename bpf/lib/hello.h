@@ -220,7 +220,7 @@ static __noinline int casa_check_named(const struct casa_looked *l, struct casa_
 
 static __always_inline int casa_hello_reason(struct __sk_buff *skb, struct casa_looked *l, struct casa_sk *state,
                                              struct casa_stream *stream) {
-  int begun = casa_begin_reading(l, stream, CASA_REASON_SNI_MISSING);
+  int begun = casa_begin_reading(skb, l, stream, CASA_REASON_SNI_MISSING, CASA_REASON_NOT_TLS);
   if (begun != CASA_READ_ON)
     return begun;
   if (!stream->phase && !stream->have && !stream->left)

@@ -325,7 +325,10 @@ static __always_inline void casa_http_next(struct casa_stream *s) {
 
 static __always_inline int casa_http_reason(struct __sk_buff *skb, struct casa_looked *l, struct casa_sk *state,
                                             struct casa_stream *s) {
-  int begun = casa_begin_reading(l, s, CASA_REASON_HOST_MISSING);
+  /* What lies whole in a body is nothing but body, whatever becomes of it (sendfile). */
+  int in_body = s->phase == CASA_HTTP_BODY && s->left >= l->length && !(l->tcp_flags & CASA_TCP_URG);
+  casa_u8 broken = in_body ? CASA_REASON_NONE : CASA_REASON_NOT_HTTP;
+  int begun = casa_begin_reading(skb, l, s, CASA_REASON_HOST_MISSING, broken);
   if (begun != CASA_READ_ON)
     return begun;
   int read = casa_read_http(skb, s, l->at + l->length);

@@ -75,6 +75,15 @@ struct sock {
   __u16 sk_protocol;
 };
 
+struct sk_buff {
+  unsigned char *head;
+  __u32 end; /* an offset, as on every 64-bit kernel */
+};
+
+struct skb_shared_info {
+  __u8 flags; /* SKBFL_* */
+};
+
 struct seq_file;
 
 struct bpf_iter_meta {

@@ -9,6 +9,8 @@
 
 #include "tcp.h"
 
+#include <bpf/bpf_core_read.h>
+
 /* A packet that is looked at, and whose it is. */
 struct casa_looked {
   casa_u64 cookie;
@@ -126,6 +128,25 @@ __noinline int casa_cannot_look(struct __sk_buff *skb, casa_u32 hook) {
   return 0;
 }
 
+/* Pages of a TCP segment that its sender can still write to (MSG_ZEROCOPY, sendfile, splice): every flag that there is says so. */
+static __always_inline int casa_is_shared(struct __sk_buff *skb) {
+  const struct sk_buff *kernel_skb = (const struct sk_buff *)skb; /* what the context is a view of */
+  casa_u8 *head = 0, flags = 0;
+  casa_u32 end = 0;
+  if (bpf_core_read(&head, sizeof(head), &kernel_skb->head) || bpf_core_read(&end, sizeof(end), &kernel_skb->end))
+    return 1;
+  const struct skb_shared_info *info = (const struct skb_shared_info *)(head + end);
+  return bpf_core_read(&flags, sizeof(flags), &info->flags) || flags;
+}
+
+/* Would the other end read something else than what stands here now? It leaves an urgent byte out, and a page may change. */
+static __always_inline int casa_reads_otherwise(struct __sk_buff *skb, const struct casa_looked *l) {
+  return l->tcp_flags & CASA_TCP_URG || (l->length && casa_is_shared(skb));
+}
+
+/* A datagram that lies whole in the kernel's own memory; its flags do not tell what splice() put in. */
+static __always_inline int casa_is_copied(struct __sk_buff *skb) { return skb->data_end - skb->data == skb->len; }
+
 /*
  * A SYN begins anew: the socket may have had a connection before, and what was read or refused of that one is not this one's. Sent again
  * it begins nothing: it may have carried data the first time (TCP Fast Open).
@@ -167,13 +188,19 @@ static __always_inline struct casa_stream *casa_stream_of(struct __sk_buff *skb,
   return sk ? bpf_sk_storage_get(&casa_stream, sk, 0, flags) : 0;
 }
 
-/* Is there something to read in this segment (CASA_READ_ON), or what becomes of it? `unseen`: of a stream whose beginning nobody saw. */
-static __always_inline int casa_begin_reading(struct casa_looked *l, struct casa_stream *stream, casa_u8 unseen) {
+/*
+ * Is there something to read in this segment (CASA_READ_ON), or what becomes of it? `unseen`: of a stream whose beginning nobody saw;
+ * `broken`: of bytes that the other end may read otherwise, CASA_REASON_NONE where that does not matter.
+ */
+static __always_inline int casa_begin_reading(struct __sk_buff *skb, struct casa_looked *l, struct casa_stream *stream,
+                                              casa_u8 unseen, casa_u8 broken) {
   casa_begin_stream(l, stream);
   if (stream->refused)
     return stream->refused;
   if (!stream->started)
     return l->length ? unseen : CASA_READ_MORE;
+  if (broken && casa_reads_otherwise(skb, l))
+    return broken;
   int fresh = casa_fresh_bytes(l, stream);
   if (fresh < 0)
     return CASA_READ_GAP;

@@ -28,6 +28,7 @@ struct casa_packet {
 #define CASA_TCP_SYN 0x02
 #define CASA_TCP_RST 0x04
 #define CASA_TCP_ACK 0x10
+#define CASA_TCP_URG 0x20
 
 /* Into 16 cleared bytes. */
 static __always_inline void casa_put_v4(casa_u8 *to, casa_u32 address) {

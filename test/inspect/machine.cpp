@@ -113,6 +113,7 @@ int Machine::run(int (*program)(__sk_buff*), const Bytes& packet, bool ipv6) {
   packet_ = packet;
   __sk_buff skb{};
   skb.len = static_cast<std::uint32_t>(packet.size());
+  skb.data_end = skb.len;  // the whole of it, from data (0) on: no pages of somebody else
   skb.protocol = ipv6 ? __cpu_to_be16(0x86dd) : __cpu_to_be16(0x0800);
   skb.sk = &socket;
   int verdict = program(&skb);

@@ -167,6 +167,71 @@ done("done")
     assert b"evil.example" not in s.sink.got()
 
 
+def test_urgent_bytes(stage):
+    """The server does not read an urgent byte where it stands: it would see another name than was looked at."""
+    s = stage()
+    s.end(s.run("""
+learn()
+whole = hello(LLM)
+at = whole.index(LLM.encode()) + 1
+c = reached()
+c.sendall(whole[:at - 1])
+time.sleep(0.1)
+c.send(whole[at - 1:at], socket.MSG_OOB)
+time.sleep(0.1)
+try: c.sendall(whole[at:])
+except OSError: pass
+done("done")
+"""))
+    settle()
+    assert b"pi.llm.example" not in s.sink.got()
+
+
+def test_a_file_that_changes_under_a_hello(stage):
+    """sendfile() sends the page itself: what was looked at is not what the server reads."""
+    s = stage(wait=0.7)
+    p = s.run(f"""
+learn()
+path = {str(s.work / "hello")!r}
+open(path, "wb").write(hello(LLM))
+c = reached()
+f = open(path, "r+b")
+try: os.sendfile(c.fileno(), f.fileno(), 0, 1000)
+except OSError as e: pass
+f.seek(0)
+f.write(hello("evl.llm.example"))
+f.flush()
+done("done")
+""")
+    time.sleep(1.2)
+    s.end(p)
+    assert b"evl" not in s.sink.got()
+
+
+def test_a_file_that_changes_under_a_query(stage):
+    s = stage()
+    path = str(s.work / "query")
+    os.kill(s.resolver.process.pid, signal.SIGSTOP)
+    try:
+        p = s.run(f"""
+open({path!r}, "wb").write(query(LLM))
+c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+c.connect(("127.0.0.1", 53))
+f = open({path!r}, "r+b")
+try: os.sendfile(c.fileno(), f.fileno(), 0, 1000)
+except OSError as e: pass
+f.seek(0)
+f.write(query("stolen.example9"))
+f.flush()
+done("done")
+""")
+    finally:
+        os.kill(s.resolver.process.pid, signal.SIGCONT)
+    settle()
+    s.end(p)
+    assert "stolen" not in s.resolver.asked()
+
+
 @pytest.mark.parametrize("source", [{"host": True}, {"cidr": "0.0.0.0/0"}], ids=["host", "cidr"])
 def test_an_answer_is_never_a_call(stage, source):
     """An answer that reaches another socket than asked: a source that may call must not make it the resolver's own conversation."""
