@@ -238,7 +238,7 @@ static __always_inline int casa_hello_reason(struct __sk_buff *skb, struct casa_
   if (!casa_fold_name(stream) || !casa_check_named(l, state, stream))
     return CASA_REASON_SNI_MISMATCH;
   casa_count(CASA_STAT_NAMES_PROVEN);
-  casa_end_look(skb, state);
+  casa_end_look(skb, state, CASA_SK_PROVEN);
   return CASA_REASON_NONE;
 }
 

