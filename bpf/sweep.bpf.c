@@ -34,8 +34,11 @@ static __always_inline void casa_sweep_judge(const struct casa_sk *s, casa_u32 g
       .same_host = s->flags & CASA_SK_SAME_HOST,
   };
   /* A name that the address was learnt for stays as long as the flow, and the address with it. */
-  if (!question.same_host && !(s->flags & CASA_SK_NAMED))
-    question.peer = casa_identity_of_address(e->remote, gen);
+  if (!question.same_host && !(s->flags & CASA_SK_NAMED)) {
+    int resolves = s->direction == CASA_EGRESS && s->remote_port == CASA_DNS_PORT &&
+                   casa_is_resolver(e->remote, CASA_DNS_PORT, gen);
+    question.peer = resolves ? CASA_ID_DNS : casa_identity_of_address(e->remote, gen);
+  }
   casa_decide(&question, &decision);
   e->peer = question.peer;
   e->rule = decision.rule;

@@ -86,6 +86,10 @@ std::vector<RefusedConnection> find_refused(const std::vector<datapath::TcpSocke
     std::uint32_t local_peer = q.same_host ? subject_of(*peer->second) : 0u;
     q.peer = q.same_host ? (local_peer != CASA_ID_NONE ? local_peer : std::uint32_t{CASA_ID_HOST})
                          : compile::identity_of(image, socket.ends.remote);
+    // As the kernel has it: whoever of this host holds a trusted resolver's port is the resolver, unless it is a workload.
+    if (q.direction == CASA_EGRESS && local_peer == CASA_ID_NONE &&
+        image.resolvers.contains({socket.ends.remote, q.port}))
+      q.peer = CASA_ID_DNS;
     // On this host, but its socket is not in the list: the next packet will tell.
     if (!q.same_host && (socket.ends.remote.is_loopback() || q.peer == CASA_ID_HOST)) continue;
     if (!q.same_host && q.direction == CASA_EGRESS && named.contains({subject, socket.ends.remote})) continue;

@@ -313,3 +313,27 @@ except OSError as e: print(e, flush=True)
         assert b"exempt" in elsewhere.got() and b"stolen" not in elsewhere.got()
     finally:
         elsewhere.close()
+
+
+def test_a_connection_to_the_resolver_outlives_a_generation(new_world):
+    """DNS over TCP to a resolver elsewhere, idle while the policy changes: it is allowed before and after."""
+    world = new_world()
+    world.daemon.resolv_conf.write_text(f"nameserver {lab.OUTSIDE4}\n")
+    sink = Sink(world.outside, world.daemon.work, lab.OUTSIDE4, 53)
+    try:
+        world.put("agent.yaml", llm_policy("agents/agent"))
+        agent = world.puppet("agents/agent")
+        world.start()
+        s = agent.socket()
+        assert s.call("connect", [lab.OUTSIDE4, 53]).ok
+        first, second = query(LLM, ident=0x4141), query(LLM, ident=0x4242)
+        assert s.call("sendall", (len(first).to_bytes(2) + first).decode("latin1")).ok
+        until(lambda: first in sink.got(), what="the first query is there")
+        world.change("other.yaml", policy("agents/other"))
+        time.sleep(4)
+        assert not world.find_flow(verdict="DENIED", src_workload="agents/agent")
+        assert s.call("sendall", (len(second).to_bytes(2) + second).decode("latin1")).ok
+        until(lambda: second in sink.got(), what="the second query is there")
+        assert not world.find_flow(verdict="DENIED", src_workload="agents/agent")
+    finally:
+        sink.close()
