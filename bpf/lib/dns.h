@@ -18,7 +18,7 @@
 #define CASA_DNS_CLASS_IN 1
 #define CASA_DNS_OPTION_COOKIE 10
 #define CASA_DNS_LABEL_MAX 63
-#define CASA_NAME_ROUND 128 /* a power of two below CASA_NAME_LEN */
+#define CASA_NAME_ROUND 128   /* a power of two below CASA_NAME_LEN */
 #define CASA_DNS_NAME_MAX 255 /* as on the wire */
 /* A name, its type and class, and an EDNS record with a cookie: no query needs more. */
 #define CASA_DNS_QUERY_MAX (CASA_DNS_HEADER + CASA_DNS_NAME_MAX + 4 + 11 + 4 + 40)
@@ -105,7 +105,8 @@ __noinline int casa_read_header(struct __sk_buff *skb, struct casa_dns_message *
 }
 
 /* Do the characters behind `at` spell `word`, and end there? */
-static __always_inline int casa_name_ends(const struct casa_name_key *name, casa_u32 at, const char *word, casa_u32 length) {
+static __always_inline int casa_name_ends(const struct casa_name_key *name, casa_u32 at, const char *word,
+                                          casa_u32 length) {
   int same = 1;
   for (casa_u32 i = 0; i <= length; i++)
     same &= name->name[(at + i) & (CASA_NAME_ROUND - 1)] == (i < length ? word[i] : 0);

@@ -177,12 +177,14 @@ HelloResult check_segments(const HelloWay& way, View bytes, std::span<const std:
   // More fields than any client's in one segment are not looked at.
   bool too_many = expected.fields >= kFields && got.reason == CASA_REASON_NOT_TLS;
   if (!result.problem.empty() || too_many) return result;
-  bool proven = expected.whole || (way.audit && expected.reason != CASA_REASON_NONE);
+  bool proven = expected.whole;
+  // Audit mode lets a refused one pass, and looks no more; that proves nothing for the day when it is enforced.
+  bool over = proven || (way.audit && expected.reason != CASA_REASON_NONE);
   if (got.reason != expected.reason)
     result.problem = "reason " + std::to_string(got.reason) + ", the reference says " + std::to_string(expected.reason);
   else if (got.proven != proven) result.problem = proven ? "the name is not proven" : "what proves nothing is proven";
   else if (got.peer != peer) result.problem = "the wrong peer";
-  else if (proven == Machine::the().has_storage(casa_user_maps.stream))
+  else if (over == Machine::the().has_storage(casa_user_maps.stream))
     result.problem = "the stream's storage stays, or went too early";
   return result;
 }

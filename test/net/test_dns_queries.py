@@ -37,10 +37,11 @@ MESSAGES = {  # name: (bytes, reason)
     "another additional record": (query(LLM, counts=(1, 0, 0, 1), extra=b"\0\0\x10\0\1\0\0\0\0\0\7\6secret"), "dns_malformed"),
     "a private EDNS option": (query(LLM, counts=(1, 0, 0, 1), extra=b"\0" + struct.pack(">HHIHHH", OPT, 1232, 0, 12, 65001, 8) + b"secretss"),
                               "dns_malformed"),
-    "client subnet": (query(LLM, counts=(1, 0, 0, 1), extra=b"\0" + struct.pack(">HHIHHH", OPT, 1232, 0, 11, 8, 7) + b"\0\1\x18\0abc"), "dns_malformed"),
+    "client subnet": (query(LLM, counts=(1, 0, 0, 1), extra=b"\0" + struct.pack(">HHIHHH", OPT, 1232, 0, 11, 8, 7) + b"\0\1\x18\0abc"),
+                      "dns_malformed"),
     "padding": (query(LLM, counts=(1, 0, 0, 1), extra=b"\0" + struct.pack(">HHIHHH", OPT, 1232, 0, 12, 12, 8) + b"secretss"), "dns_malformed"),
-    "a cookie and more": (query(LLM, counts=(1, 0, 0, 1), extra=b"\0" + struct.pack(">HHIHHH", OPT, 1232, 0, 18, 10, 8) + b"cookie42" + b"\xfd\xe9\0\2ab"),
-                          "dns_malformed"),
+    "a cookie and more": (query(LLM, counts=(1, 0, 0, 1), extra=b"\0" + struct.pack(">HHIHHH", OPT, 1232, 0, 18, 10, 8) +
+                                b"cookie42\xfd\xe9\0\2ab"), "dns_malformed"),
     "EDNS with an owner": (query(LLM, counts=(1, 0, 0, 1), extra=b"\1x\0" + struct.pack(">HHIH", OPT, 1232, 0, 0)), "dns_malformed"),
     "EDNS that is cut": (query(LLM, counts=(1, 0, 0, 1), extra=b"\0" + struct.pack(">HHI", OPT, 1232, 0)), "dns_malformed"),
     "a response": (query(LLM, flags=0x8180), "dns_malformed"),
@@ -177,6 +178,18 @@ def test_a_query_in_two_segments(dns):
             s.call("close")
         assert dns.denied("dns_not_whole") > before
     dns.world.wait_flow(verdict="DENIED", reason="dns_not_whole", dst_port=53, protocol="tcp")
+
+
+def test_an_urgent_byte(dns):
+    """A resolver reads past TCP's urgent byte: the query would be another than the one that was read here."""
+    whole = framed(query(LLM))
+    before = dns.denied("dns_malformed")
+    s, connection = dial(dns)
+    with connection:
+        s.call("send", whole.decode("latin1"), socket.MSG_OOB)
+        assert arrived(connection) == b""
+        s.call("close")
+    assert dns.denied("dns_malformed") > before
 
 
 def test_a_hundred_subdomains(dns):

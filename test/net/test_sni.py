@@ -1,5 +1,6 @@
 """What the first bytes of a connection to an LLM's address must say, byte by byte: a server outside that sees what arrives."""
 import socket
+import struct
 import threading
 import time
 
@@ -164,7 +165,8 @@ def test_a_hello_over_two_records(sni):
 
 
 @pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\nHost: api.llm.example\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"\0", b"\x16",
-                                   b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x80\x2e\x01\x03\x01" + bytes(41), b"\x17\x03\x03\x00\x20" + bytes(32), b"\x15\x03\x01\x00\x02\x01\x00",
+                                   b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x80\x2e\x01\x03\x01" + bytes(41),
+                                   b"\x17\x03\x03\x00\x20" + bytes(32), b"\x15\x03\x01\x00\x02\x01\x00",
                                    b"\x16\x03\x01\x00\x00", b"\x16\x03\x01\x50\x00", b"\x16\x02\x00\x00\xff"])
 def test_what_is_no_hello(sni, first):
     if len(first) < 5:  # so far it could be one; then it is not
@@ -191,6 +193,36 @@ def test_lengths_that_lie(sni):
                 assert not out.ok and out.error in ENDED, (at, value, out)
                 assert received(server, 1, 0.02) == b""
                 s.call("close")
+
+
+def two_faced_hello():
+    """-> (before, urgent byte, after): with the urgent byte a hello for the LLM; without it, as a server reads it, for another name.
+    The byte shifts the random, so that the session id is one byte long for the one and 32 for the other."""
+    ciphers = b"\0\2\x13\1" + b"\1\0"
+    theirs = server_name(OTHER) + extension(hellos.PADDING, server_name(LLM) + b"\0")
+    theirs = ciphers + struct.pack(">H", len(theirs)) + theirs
+    # In the session id: our ciphers, and an extension that covers all of theirs up to our name.
+    gap = bytes(32 - len(ciphers) - 6)
+    covered = len(gap) + len(theirs) - len(server_name(LLM)) - 1
+    ours = struct.pack(">HH", hellos.PADDING, covered)
+    session = ciphers + struct.pack(">H", len(ours) + covered + len(server_name(LLM))) + ours + gap
+    body = b"\3\3" + b"r" * 31 + b"\1" + b"\x20" + session + theirs
+    whole = hellos.record(b"\1" + struct.pack(">I", len(body))[1:] + body)
+    return whole[:20], b"u", whole[20:]
+
+
+def test_an_urgent_byte(sni):
+    """TCP's urgent byte is in the stream, but no server reads it there: it would make one hello out of another."""
+    before, urgent, after = two_faced_hello()
+    s, server = sni.connect()
+    with server:
+        s.call("sendall", before.decode("latin1"))
+        assert received(server, len(before)) == before
+        s.call("send", urgent.decode("latin1"), socket.MSG_OOB)
+        s.call("sendall", after.decode("latin1"))
+        assert received(server, len(after), 0.5) == b"", "a hello for another name arrived"
+        s.call("close")
+    passes(sni, [before + urgent + after[:-1]])  # what was read here: without urgent data it is the LLM's
 
 
 def test_a_server_that_speaks_first(sni):

@@ -20,7 +20,7 @@
 #define CASA_MAX_NAMES 262144      /* casa_name: (workload, DNS name) */
 #define CASA_MAX_RESOLVERS 256     /* casa_resolver */
 #define CASA_MAX_LEARNT 65536      /* casa_learnt: (workload, address) that a DNS answer gave */
-#define CASA_MAX_QUERIES 16384     /* casa_query: DNS queries that wait for their answer */
+#define CASA_MAX_QUERIES 65536     /* casa_query: DNS queries that wait for their answer */
 #define CASA_MAX_UDP_FLOWS 32768   /* casa_udp: conversations of UDP sockets */
 #define CASA_MAX_UDP_ASKED 4096    /* casa_udp_asked: pairs of a workload and somebody who asks it by UDP */
 #define CASA_UDP_ASKERS 32         /* conversations remembered of a pair; a power of two */
