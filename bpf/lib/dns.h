@@ -157,7 +157,7 @@ static __always_inline int casa_is_learnt_reverse(const struct casa_name_key *na
 __noinline int casa_read_question(struct __sk_buff *skb, struct casa_dns_message *m) {
   if (!m)
     return 0;
-  struct casa_name_key key;
+  struct casa_name_key key = {}; /* older 6.1 kernels hand no memory to a function that was never written */
   int read = casa_read_name(skb, m, &key);
   m->name = 0;
   if (read != 1)

@@ -15,12 +15,17 @@ std::string libbpf_log;
 
 int keep_message(enum libbpf_print_level level, const char* format, va_list args) {
   if (level == LIBBPF_DEBUG) return 0;
-  char line[1024];
-  int n = std::vsnprintf(line, sizeof line, format, args);
+  va_list again;
+  va_copy(again, args);
+  int n = std::vsnprintf(nullptr, 0, format, again);
+  va_end(again);
   if (n <= 0) return 0;
+  // A verifier's log comes as one message, and what it is about stands at its end.
+  std::string line(static_cast<std::size_t>(n), '\0');
+  std::vsnprintf(line.data(), line.size() + 1, format, args);
   // libbpf asks for a BPF token at each load and says so; that is no news.
-  if (std::strstr(line, "BPF token") != nullptr) return 0;
-  libbpf_log.append(line, std::min<std::size_t>(static_cast<std::size_t>(n), sizeof line - 1));
+  if (line.find("BPF token") != std::string::npos) return 0;
+  libbpf_log += line;
   if (libbpf_log.size() > kLogBytes) libbpf_log.erase(0, libbpf_log.size() - kLogBytes);
   return 0;
 }

@@ -1,5 +1,6 @@
 #include "datapath/pins.h"
 
+#include <bpf/bpf.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -25,6 +26,15 @@ std::vector<std::string> entries_of(const std::string& dir) {
     if (name != "." && name != "..") names.push_back(std::move(name));
   }
   return names;
+}
+
+// A link whose last pin goes is detached by the kernel some time later; whoever is told that enforcement has ended may rely on it.
+// Tracing links cannot be detached so: they decide nothing.
+void detach_links(const std::string& dir) {
+  for (const auto& name : entries_of(dir)) {
+    Fd link(bpf_obj_get((dir + "/" + name).c_str()));
+    if (link) (void)bpf_link_detach(link.get());
+  }
 }
 
 Status remove_files(const std::string& dir) {
@@ -67,6 +77,7 @@ std::vector<std::string> other_abi_dirs(const std::string& bpffs) {
 }
 
 Status remove_pins(const std::string& dir) {
+  detach_links(dir + "/links");
   TRY(remove_files(dir + "/links"));
   if (::rmdir((dir + "/links").c_str()) != 0 && errno != ENOENT)
     return fail_errno(errno, "cannot remove {}/links", dir);

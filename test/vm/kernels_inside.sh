@@ -73,7 +73,7 @@ within_budget() {
 casad doctor --json >/tmp/doctor || true
 ok "can enforce" grep -q '"healthy": *true' /tmp/doctor
 budget=$(cat /budget)
-tr '{' '\n' </tmp/doctor | sed -n 's/^"name":"\(casa_[a-z0-9]*\)","verifiedInstructions":\([0-9]*\).*/\1 \2/p' >/tmp/programs
+tr '{' '\n' </tmp/doctor | sed -n 's/^"name":"\(casa_[a-z0-9_]*\)","verifiedInstructions":\([0-9]*\).*/\1 \2/p' >/tmp/programs
 ok "all programs load" test "$(wc -l </tmp/programs)" -eq "$(cat /programs)"
 while read -r program walked; do
   echo "  $program: $walked instructions verified"
