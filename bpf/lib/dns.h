@@ -44,11 +44,6 @@ struct casa_dns_message {
 
 static __always_inline casa_u16 casa_be16(const casa_u8 *b) { return (casa_u16)(b[0] << 8 | b[1]); }
 
-/* What may stand in a name that a policy can have: anything else is no name that is needed, and keeps a dot inside a label apart. */
-static __always_inline int casa_is_name_byte(casa_u8 c) {
-  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-}
-
 /*
  * Reads the question's name into `key` as casa_name has it; m->name_length is its length on the wire. Returns 0 when there is no whole
  * name, -1 when it is one that no policy can need.
@@ -79,15 +74,15 @@ __noinline int casa_read_name(struct __sk_buff *skb, struct casa_dns_message *m,
       key->name[i] = '.';
     } else {
       m->label_left--;
-      c = c >= 'A' && c <= 'Z' ? c | 0x20 : c;
-      if (!casa_is_name_byte(c))
+      c = casa_fold_byte(c);
+      if (!c)
         return -1;
       key->name[i] = c;
     }
   }
-  casa_u32 length = *(volatile casa_u32 *)&m->name_length;
+  /* Asked for anew in each round: what one round learns of it would make the next ones ways of their own for the verifier. */
   for (casa_u32 i = 0; i < CASA_NAME_LEN; i++)
-    if (i >= length)
+    if (i >= *(volatile casa_u32 *)&m->name_length)
       key->name[i] = 0;
   return 1;
 }

@@ -80,9 +80,11 @@ static __always_inline int casa_hello_name(struct casa_stream *s) {
   return casa_hello_next(s, CASA_HELLO_NAME, length);
 }
 
-/* A field is there: what does it say, and what comes next? */
-static __always_inline int casa_hello_field(struct casa_stream *s) {
+/* A field is there: what does it say, and what comes next? Global: each field is one way for the verifier, whichever it is. */
+__noinline int casa_hello_field(struct casa_stream *s) {
   casa_u32 length;
+  if (!s)
+    return CASA_REASON_FAULT;
   switch (s->phase) {
   case CASA_HELLO_RECORD:
     length = casa_field16(s, 3);
@@ -173,10 +175,10 @@ __noinline int casa_fold_name(struct casa_stream *s) {
     casa_u8 c = s->key.name[1 + i];
     if (i >= length)
       break;
-    if (!casa_is_alnum(c) && c != '-' && c != '_' && c != '.')
+    if (c != '.')
+      c = casa_fold_byte(c);
+    if (!c)
       return 0;
-    if (c >= 'A' && c <= 'Z')
-      c |= 0x20;
     s->key.name[1 + i] = c;
   }
   s->key.name[0] = '.';

@@ -34,7 +34,9 @@ static __always_inline int casa_is_alnum(__u8 c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-static __always_inline int casa_hex(__u8 c) {
+/* Global: one way for the verifier in loops over digits. -1: no digit. */
+__noinline int casa_hex(__u32 byte) {
+  __u8 c = byte;
   if (c >= '0' && c <= '9')
     return c - '0';
   c |= 0x20;

@@ -11,6 +11,17 @@
 
 #include <bpf/bpf_core_read.h>
 
+/*
+ * A byte of a label in lower case; 0 for what may not stand in a name that a policy can have: such a name nobody needs, and a dot inside a
+ * label stays apart. Global: one way for the verifier in loops over names.
+ */
+__noinline casa_u32 casa_fold_byte(casa_u32 byte) {
+  casa_u8 c = byte;
+  if (!casa_is_alnum(c) && c != '-' && c != '_')
+    return 0;
+  return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
+}
+
 /* A packet that is looked at, and whose it is. */
 struct casa_looked {
   casa_u64 cookie;

@@ -71,7 +71,7 @@ void size_maps(bpf_object* object, const LoadOptions& options) {
 
 // The verifier's own statistics, one line at the end of its log: kernels before 5.16 do not tell in any other way.
 constexpr std::uint32_t kStatisticsOnly = 4;
-constexpr std::size_t kStatisticsBytes = 4096;
+constexpr std::size_t kStatisticsBytes = 256 * 1024;  // 6.12 has words about each global function before them
 using Statistics = std::map<std::string, std::vector<char>>;
 
 Statistics ask_for_statistics(bpf_object* object) {
