@@ -127,8 +127,10 @@ static __always_inline int casa_hello_passes_over(casa_u8 phase) {
          phase == CASA_HELLO_COMPRESSION || phase == CASA_HELLO_EXTENSION_BODY;
 }
 
-/* Takes what the packet has of the present field: `n` bytes at `at`. */
-static __always_inline int casa_hello_gather(struct __sk_buff *skb, struct casa_stream *s, casa_u32 at, casa_u32 n) {
+/* Takes what the packet has of the present field: `n` bytes at `at`. Global, as casa_hello_field is. */
+__noinline int casa_hello_gather(struct __sk_buff *skb, struct casa_stream *s, casa_u32 at, casa_u32 n) {
+  if (!s)
+    return -1;
   casa_u32 have = s->have;
   if (s->phase == CASA_HELLO_NAME) {
     casa_u64 length = casa_length(n, CASA_NAME_LEN - 1);
