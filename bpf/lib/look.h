@@ -130,7 +130,7 @@ static __noinline int casa_refuse_looked(struct __sk_buff *skb, struct casa_look
   return l->audit;
 }
 
-/* The program that should look is not there, or cannot be called: nothing passes unseen. Global, as casa_rule_for is. */
+/* The program that should look is not there, or cannot be called: nothing passes unseen. Global, as casa_answer is. */
 __noinline int casa_cannot_look(struct __sk_buff *skb, casa_u32 hook) {
   struct casa_looked l;
   casa_count(CASA_STAT_FAIL_LOOK);
