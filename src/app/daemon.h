@@ -75,7 +75,7 @@ class Daemon final : public api::State, private source::Handler {
   void watch_ring();
   void wait_for_ring();
   void drain_ring();
-  void handle_record(const casa_event& record, const casa_named_event* name);
+  void handle_record(const datapath::Datapath::Record& record);
   void end_refused(const casa_event& record);
   void end_udp_flows();
   void end_unjudged();

@@ -38,8 +38,7 @@ void Daemon::watch_ring() {
 
 void Daemon::drain_ring() {
   std::size_t handled =
-      datapath_->drain(kRecordsPerRound,
-                       [this](const casa_event& record, const casa_named_event* name) { handle_record(record, name); });
+      datapath_->drain(kRecordsPerRound, [this](const datapath::Datapath::Record& record) { handle_record(record); });
   idle_rounds_ = handled == 0 ? idle_rounds_ + 1 : 0;
   if (idle_rounds_ >= kIdleRounds && datapath_->sleep_on_ring()) {
     wait_for_ring();
@@ -60,7 +59,8 @@ void Daemon::wait_for_ring() {
   });
 }
 
-void Daemon::handle_record(const casa_event& record, const casa_named_event* name) {
+void Daemon::handle_record(const datapath::Datapath::Record& news) {
+  const casa_event& record = news.event;
   if (record.kind == CASA_EVENT_CGROUP) {
     schedule_rebuild();
     return;
@@ -70,7 +70,7 @@ void Daemon::handle_record(const casa_event& record, const casa_named_event* nam
     closed_udp_.insert(record.cookie);
     return;
   }
-  if (auto flow = decoder_.decode(record, name)) history_.add(*flow);
+  if (auto flow = decoder_.decode(record, news.name)) history_.add(*flow);
 }
 
 // A dropped packet alone leaves the application waiting; it is to know at once.

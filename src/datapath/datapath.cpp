@@ -292,9 +292,14 @@ class KernelDatapath final : public Datapath {
 
   static int on_record(void* self, void* data, std::size_t size) {
     auto* that = static_cast<KernelDatapath*>(self);
-    if (size >= sizeof(casa_event) && that->handler_ != nullptr)
-      (*that->handler_)(*static_cast<const casa_event*>(data),
-                        size >= sizeof(casa_named_event) ? static_cast<const casa_named_event*>(data) : nullptr);
+    if (size >= sizeof(casa_event) && that->handler_ != nullptr) {
+      const auto* event = static_cast<const casa_event*>(data);
+      bool token = event->kind == CASA_EVENT_TOKEN || event->kind == CASA_EVENT_APP;
+      Record record{*event};
+      if (token && size >= sizeof(casa_token_event)) record.token = static_cast<const casa_token_event*>(data);
+      if (!token && size >= sizeof(casa_named_event)) record.name = static_cast<const casa_named_event*>(data);
+      (*that->handler_)(record);
+    }
     ++that->handled_;
     // A negative answer ends this round after the present record.
     return --that->remaining_ == 0 ? -EAGAIN : 0;

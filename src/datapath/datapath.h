@@ -16,6 +16,7 @@
 #include "casa/abi/event.h"
 #include "casa/abi/policy.h"
 #include "casa/abi/stats.h"
+#include "casa/abi/token.h"
 #include "compile/compile.h"
 #include "compile/map_image.h"
 #include "datapath/tables.h"
@@ -53,9 +54,14 @@ class Datapath {
   [[nodiscard]] virtual std::uint32_t generation() const = 0;
   [[nodiscard]] virtual const compile::Limits& limits() const = 0;  // real map sizes
 
-  // The ring. `drain` handles at most `most` records and returns how many it did. `name` is null but for a denial about a name.
+  // The ring. `drain` handles at most `most` records and returns how many it did.
   [[nodiscard]] virtual int ring_fd() const = 0;
-  using RecordHandler = std::function<void(const casa_event& record, const casa_named_event* name)>;
+  struct Record {
+    const casa_event& event;
+    const casa_named_event* name = nullptr;   // a denial about a name
+    const casa_token_event* token = nullptr;  // CASA_EVENT_TOKEN, CASA_EVENT_APP
+  };
+  using RecordHandler = std::function<void(const Record& record)>;
   virtual std::size_t drain(std::size_t most, const RecordHandler& handle) = 0;
   // Tells the kernel that nobody looks at the ring without being woken; returns false when something waits in it already.
   virtual bool sleep_on_ring() = 0;

@@ -16,6 +16,8 @@ enum casa_event_kind {
   CASA_EVENT_FLOW_UPDATE = 3, /* counters of a live flow (from the sweep, not from the ring) */
   CASA_EVENT_DENIED = 4,      /* `count` attempts of the same key (struct casa_denial_key) by now, this one included */
   CASA_EVENT_CGROUP = 5,      /* a declared cgroup appeared (flags 0) or went (flags 1): `cookie` is its id */
+  CASA_EVENT_TOKEN = 6,       /* a struct casa_token_event: a token was seen */
+  CASA_EVENT_APP = 7,         /* a struct casa_token_event: what a connection speaks, or why it is not read */
 };
 
 struct casa_event {

@@ -7,7 +7,7 @@
 #ifndef CASA_ABI_LIMITS_H
 #define CASA_ABI_LIMITS_H
 
-#define CASA_ABI_VERSION 2
+#define CASA_ABI_VERSION 3
 
 #define CASA_MAX_CGROUP_LEVEL 16 /* a declared cgroup may be this deep below the cgroup2 mount */
 #define CASA_CGROUP_PATH_MAX 256 /* bytes with the final NUL, below the cgroup2 mount */
@@ -24,6 +24,8 @@
 #define CASA_MAX_UDP_FLOWS 32768   /* casa_udp: conversations of UDP sockets */
 #define CASA_MAX_UDP_ASKED 4096    /* casa_udp_asked: pairs of a workload and somebody who asks it by UDP */
 #define CASA_UDP_ASKERS 32         /* conversations remembered of a pair; a power of two */
+#define CASA_MAX_TOKENS 65536      /* casa_token: tokens that the daemon found something about */
+#define CASA_MAX_TOKEN_PATHS 64    /* casa_token_path */
 #define CASA_MAX_DENIALS 16384     /* casa_denial: (workload, peer, port, reason) being aggregated */
 #define CASA_RING_BYTES (4 << 20)  /* casa_ring */
 #define CASA_RING_WAKE_BYTES 65536 /* wake the reader at once when this much waits */
@@ -34,6 +36,14 @@
  * name of a query has to lie, does not, and nobody's LLM is called that.
  */
 #define CASA_NAME_LEN 192
+
+#define CASA_SHA256_LEN 32
+#define CASA_TOKEN_MAX 8192 /* bytes of a token that is hashed */
+#define CASA_HEAD_MAX 65536 /* bytes of a request's head */
+#define CASA_METHOD_LEN 16
+#define CASA_PATH_LEN 80
+#define CASA_PATH_SEGMENT_MAX 24 /* characters of one segment of a path that are told */
+#define CASA_PATH_SEGMENT_LEN 32
 
 #define CASA_LEARNT_SECONDS_MIN 30 /* however short its TTL, a learnt address serves this long */
 #define CASA_LEARNT_SECONDS_MAX 86400

@@ -25,10 +25,12 @@ struct casa_config {
   casa_u32 reader_idle; /* 1: the daemon sleeps on the ring without a timer; wake it */
   casa_u32 level_min;   /* declared cgroups lie at these levels below the cgroup2 mount */
   casa_u32 level_max;
-  casa_u64 pad;
+  casa_u32 token_flags; /* CASA_TOKENS_* */
+  casa_u32 pad;
   casa_u64 host_netns_cookie; /* of the daemon's network namespace; 0 = not known */
 };
 CASA_ASSERT_SIZE(struct casa_config, 32);
+#define CASA_TOKENS_VERIFY 1 /* new tokens are handed to the daemon (casa_raw_ring) */
 
 /* A versioned 32-bit payload. */
 struct casa_versioned {
@@ -59,12 +61,14 @@ CASA_ASSERT_SIZE(struct casa_cgpath_key, 256);
 /*
  * casa_subject: hash. Key: subject identity (u32). Payload: CASA_SUBJECT_* flags. No entry: not managed.
  */
-#define CASA_SUBJECT_MANAGED 1     /* always set */
-#define CASA_SUBJECT_AUDIT 2       /* pass what would be denied, as verdict AUDIT */
-#define CASA_SUBJECT_EXEMPT 4      /* enforcement: disabled */
-#define CASA_SUBJECT_NO_POLICY 8   /* in a MAS namespace, no policy names it */
-#define CASA_SUBJECT_INVALID 16    /* its policy does not validate: deny all */
-#define CASA_SUBJECT_UNDECLARED 32 /* a cgroup of a MAS slice that is no declared workload */
+#define CASA_SUBJECT_MANAGED 1       /* always set */
+#define CASA_SUBJECT_AUDIT 2         /* pass what would be denied, as verdict AUDIT */
+#define CASA_SUBJECT_EXEMPT 4        /* enforcement: disabled */
+#define CASA_SUBJECT_NO_POLICY 8     /* in a MAS namespace, no policy names it */
+#define CASA_SUBJECT_INVALID 16      /* its policy does not validate: deny all */
+#define CASA_SUBJECT_UNDECLARED 32   /* a cgroup of a MAS slice that is no declared workload */
+#define CASA_SUBJECT_TOKEN_DROP 64   /* tokens.exfiltration: drop */
+#define CASA_SUBJECT_TOKEN_VALID 128 /* tokens.requireValidSignature: drop */
 
 /*
  * casa_policy: hash. What a subject may do. Looked up in this order, first hit decides, none denies:
@@ -123,8 +127,8 @@ struct casa_sk {
   casa_u32 peer_pid;
   casa_u32 denied_second; /* when the daemon was last asked to end this connection */
   casa_u32 used_jiffies;  /* CASA_SK_NAMED: when the learnt address was last marked as in use */
-  casa_u32 pad;
-  casa_u8 verdict; /* enum casa_verdict */
+  casa_u32 read_to;       /* CASA_SK_REQUESTS: TCP sequence number up to which the caller's bytes need no reading */
+  casa_u8 verdict;        /* enum casa_verdict */
   casa_u8 reason;
   casa_u8 direction;
   casa_u8 flags; /* CASA_SK_* */
@@ -143,6 +147,7 @@ CASA_ASSERT_SIZE(struct casa_sk, 160);
 #define CASA_SK_PROVEN 16 /* the first bytes named that peer: nothing is looked at any more */
 #define CASA_SK_HOST_NETNS 32 /* made in the host's own network namespace */
 #define CASA_SK_ASKED 64      /* a UDP socket: somebody's conversation was let in */
+#define CASA_SK_REQUESTS 128  /* TCP: what the caller sends is read, past read_to: requests, and tokens in them */
 
 /*
  * casa_udp: LRU hash, conversations of managed UDP sockets, one per remote end. A reply is allowed because its
@@ -254,6 +259,7 @@ enum casa_look {
   CASA_LOOK_DNS = 0,
   CASA_LOOK_TLS = 1,
   CASA_LOOK_HTTP = 2,
+  CASA_LOOK_REQUESTS = 3,
   CASA_LOOK_COUNT = 4,
 };
 /*

@@ -29,6 +29,10 @@
   X(DNS_LEARNT, "dnsAddressesLearnt")                                                                                  \
   X(DNS_UNLEARNABLE, "dnsAddressesNotLearnt")                                                                          \
   X(NAMES_PROVEN, "serverNamesProven")                                                                                 \
+  X(REQUESTS, "requestsRead")                                                                                          \
+  X(TOKENS_SEEN, "tokensSeen")                                                                                         \
+  X(TOKENS_HASHED, "tokensHashed")                                                                                     \
+  X(FAIL_REQUEST, "failuresRequestStorage")                                                                            \
   X(ROOT_REPLACEMENTS, "rootReplacements") /* counted by the daemon; here, so that it survives it */
 
 enum casa_stat {

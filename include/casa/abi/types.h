@@ -83,7 +83,10 @@ enum casa_verdict {
   X(57, ECH_NOT_ALLOWED, "ech_not_allowed")                                                                            \
   X(58, NOT_HTTP, "not_http")                                                                                          \
   X(59, HOST_MISSING, "host_missing")                                                                                  \
-  X(60, HOST_MISMATCH, "host_mismatch")
+  X(60, HOST_MISMATCH, "host_mismatch")                                                                                \
+  X(61, TOKEN_DESTINATION, "token_unexpected_destination")                                                             \
+  X(62, TOKEN_SIGNATURE, "token_invalid_signature")                                                                    \
+  X(63, HTTP_UNREADABLE, "http_unreadable")
 
 enum casa_reason {
 #define CASA_REASON_ENUM(number, name, word) CASA_REASON_##name = number,
