@@ -118,7 +118,7 @@ static __noinline int casa_other_slow(struct __sk_buff *skb, casa_u32 type, casa
  * it uses; 1,024 jiffies are between one and ten seconds, and cost nothing to tell.
  */
 #define CASA_USED_JIFFIES 1024
-static __noinline int casa_named_packet(struct casa_sk *state) {
+static __noinline int casa_named_packet(struct __sk_buff *skb, struct casa_sk *state, casa_u8 hook) {
   if (!state)
     return CASA_DROP;
   casa_u32 now = (casa_u32)bpf_jiffies64();
@@ -126,7 +126,7 @@ static __noinline int casa_named_packet(struct casa_sk *state) {
     state->used_jiffies = now;
     casa_keep_learnt(state);
   }
-  return state->flags & CASA_SK_LOOK ? casa_look_of(state->reason, state->remote_port) : CASA_PASS;
+  return state->flags & CASA_SK_LOOK ? casa_look_of(state->reason, state->remote_port) : casa_read_of(skb, state, hook);
 }
 
 /* The bench overrides these two: BPF_PROG_TEST_RUN's socket has neither type nor protocol. */
@@ -173,7 +173,9 @@ static __always_inline int casa_packet_passes(struct __sk_buff *skb, casa_u8 hoo
     if (state && state->gen == config->gen && state->cookie && tcp_state != CASA_TCP_LISTEN &&
         tcp_state != CASA_TCP_SYN_SENT && (hook == CASA_INGRESS || casa_is_plain(skb))) {
       casa_account(state, hook, skb->len);
-      return state->flags & (CASA_SK_LOOK | CASA_SK_NAMED) ? casa_named_packet(state) : CASA_PASS;
+      if (state->flags & (CASA_SK_LOOK | CASA_SK_NAMED))
+        return casa_named_packet(skb, state, hook);
+      return casa_read_of(skb, state, hook);
     }
     return casa_tcp_slow(skb, state, tcp_state, hook, config);
   }
@@ -182,14 +184,19 @@ static __always_inline int casa_packet_passes(struct __sk_buff *skb, casa_u8 hoo
   return casa_other_slow(skb, type, protocol, hook, config);
 }
 
+static __always_inline int casa_no_look(struct __sk_buff *skb, casa_u8 hook, casa_u32 next) {
+  int passes = casa_cannot_look(skb, hook, next);
+  asm volatile("" : "+r"(passes)); /* the compiler knows that it is 0 or 1, the verifier does not */
+  return passes ? CASA_PASS : CASA_DROP;
+}
+
 SEC("cgroup_skb/egress")
 int casa_egress(struct __sk_buff *skb) {
   casa_u32 next = casa_packet_passes(skb, CASA_EGRESS);
   if (next < CASA_LOOK)
     return next;
   bpf_tail_call(skb, &casa_look_out, next - CASA_LOOK);
-  casa_cannot_look(skb, CASA_EGRESS);
-  return CASA_DROP;
+  return casa_no_look(skb, CASA_EGRESS, next);
 }
 
 SEC("cgroup_skb/ingress")
@@ -198,6 +205,5 @@ int casa_ingress(struct __sk_buff *skb) {
   if (next < CASA_LOOK)
     return next;
   bpf_tail_call(skb, &casa_look_in, next - CASA_LOOK);
-  casa_cannot_look(skb, CASA_INGRESS);
-  return CASA_DROP;
+  return casa_no_look(skb, CASA_INGRESS, next);
 }

@@ -112,7 +112,11 @@ int casa_http_out(struct __sk_buff *skb) {
     bpf_tail_call(skb, &casa_look_out, CASA_LOOK_HTTP);
     reason = CASA_REASON_NOT_HTTP;
   }
-  return casa_pass_read(skb, &l, reason, CASA_REASON_HOST_MISMATCH);
+  if (!casa_pass_read(skb, &l, reason, CASA_REASON_HOST_MISMATCH))
+    return 0;
+  if (state->flags & CASA_SK_REQUESTS)
+    bpf_tail_call(skb, &casa_look_out, CASA_LOOK_REQUESTS);
+  return 1;
 }
 
 SEC("cgroup_skb/ingress")

@@ -130,12 +130,19 @@ static __noinline int casa_refuse_looked(struct __sk_buff *skb, struct casa_look
   return l->audit;
 }
 
-/* The program that should look is not there, or cannot be called: nothing passes unseen. Global, as casa_answer is. */
-__noinline int casa_cannot_look(struct __sk_buff *skb, casa_u32 hook) {
+/*
+ * The program that should look is not there, or cannot be called: nothing passes unseen that a policy wants to be looked at. Requests are
+ * read to be told, so they may go on; unless tokens are to be stopped. Global, as casa_answer is.
+ */
+__noinline int casa_cannot_look(struct __sk_buff *skb, casa_u32 hook, casa_u32 next) {
   struct casa_looked l;
   casa_count(CASA_STAT_FAIL_LOOK);
-  if (casa_look_at(skb, hook, &l))
-    casa_refuse_looked(skb, &l, CASA_REASON_FAULT, 0);
+  if (!casa_look_at(skb, hook, &l))
+    return 0;
+  if (next == CASA_LOOK + CASA_LOOK_REQUESTS &&
+      !(casa_subject_flags(l.subject, l.gen) & (CASA_SUBJECT_TOKEN_DROP | CASA_SUBJECT_TOKEN_VALID)))
+    return 1;
+  casa_refuse_looked(skb, &l, CASA_REASON_FAULT, 0);
   return 0;
 }
 

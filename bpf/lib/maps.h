@@ -182,16 +182,6 @@ struct {
   CASA_PINNED;
 } casa_stat SEC(".maps");
 
-/*
- * Zero, which the verifier takes for any number. Verifiers before 6.2 walk on apart for each constant, and each byte known
- * to be zero, that a stack holds: what is cleared with it looks like what is read from a map or a packet.
- */
-__noinline casa_u64 casa_zero(void) {
-  casa_u64 zero = 0;
-  asm volatile("" : "+r"(zero));
-  return zero;
-}
-
 /* `size` is a constant, a multiple of 8. */
 static __always_inline void casa_clear(void *to, casa_u32 size) {
   casa_u64 zero = casa_zero();

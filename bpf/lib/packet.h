@@ -19,12 +19,14 @@ struct casa_packet {
   casa_u8 direction; /* of the conversation, once it is known */
   casa_u8 error;     /* enum casa_reason, CASA_REASON_NONE when well formed */
   casa_u8 hook;      /* which way the packet goes */
+  casa_u16 payload;  /* where the transport's payload begins in the packet */
   casa_u32 known;    /* casa_judge: the peer of this conversation as found before, CASA_ID_NONE for a new one */
   casa_u64 caller;   /* casa_judge's answer: cookie of the peer's socket on this host, 0 when it is not known */
-  casa_u32 payload;  /* where the transport's payload begins in the packet */
   casa_u32 sequence; /* TCP */
+  casa_u32 expected; /* TCP: the acknowledgement, the sequence number of the next byte of the other direction */
 };
 
+#define CASA_TCP_FIN 0x01
 #define CASA_TCP_SYN 0x02
 #define CASA_TCP_RST 0x04
 #define CASA_TCP_ACK 0x10
@@ -119,8 +121,9 @@ static __noinline int casa_parse_packet(struct __sk_buff *skb, casa_u8 direction
   p->local_port = direction == CASA_EGRESS ? from : to;
   p->remote_port = direction == CASA_EGRESS ? to : from;
   p->tcp_flags = transport[13];
-  p->payload = (casa_u32)offset + (p->protocol == IPPROTO_TCP ? (transport[12] >> 4) * 4u : 8u);
+  p->payload = (casa_u16)offset + (p->protocol == IPPROTO_TCP ? (transport[12] >> 4) * 4 : 8);
   p->sequence = (casa_u32)transport[4] << 24 | transport[5] << 16 | transport[6] << 8 | transport[7];
+  p->expected = (casa_u32)transport[8] << 24 | transport[9] << 16 | transport[10] << 8 | transport[11];
   return 0;
 }
 

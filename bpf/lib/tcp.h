@@ -48,7 +48,7 @@ static __noinline int casa_direction_of_old_socket(struct __sk_buff *skb, const 
 #define CASA_PASS 1
 #define CASA_LOOK 2
 
-/* Which program looks at the packets of a conversation that is marked so. */
+/* Which program looks at the packets of a conversation that is marked CASA_SK_LOOK. */
 static __always_inline casa_u32 casa_look_of(casa_u8 reason, casa_u16 remote_port) {
   if (reason == CASA_REASON_BASELINE_DNS)
     return CASA_LOOK + CASA_LOOK_DNS;
@@ -64,6 +64,45 @@ static __always_inline void casa_mark_look(struct casa_sk *note) {
     note->flags |= CASA_SK_LOOK;
   else
     note->flags &= ~CASA_SK_LOOK;
+}
+
+/*
+ * A conversation begins: is what its caller sends read for tokens? Once on a host, where it leaves; what comes from elsewhere, where it
+ * comes in. Not DNS, nor what is held to be TLS to a name.
+ */
+static __always_inline void casa_mark_requests(struct casa_sk *note, const struct casa_packet *p,
+                                               const struct casa_config *config) {
+  int is_tls = note->reason == CASA_REASON_LLM_ALLOWED && note->remote_port != CASA_HTTP_PORT;
+  if (!(config->token_flags & CASA_TOKENS_READ) || note->reason == CASA_REASON_BASELINE_DNS || is_tls)
+    return;
+  if (note->direction == CASA_INGRESS && note->flags & CASA_SK_SAME_HOST &&
+      casa_is_enforced(casa_subject_flags(note->peer, config->gen)))
+    return;
+  note->flags |= CASA_SK_REQUESTS;
+  note->read_to = p->hook == note->direction ? p->sequence : p->expected;
+}
+
+/* What becomes of a packet whose sender's bytes are read: nothing is to be read in one without any, nor before read_to. */
+static __always_inline casa_u32 casa_read_of(struct __sk_buff *skb, const struct casa_sk *state, casa_u8 hook) {
+  if (!(state->flags & CASA_SK_REQUESTS) || hook != state->direction)
+    return CASA_PASS;
+  casa_u8 *data = (casa_u8 *)(long)skb->data, *end = (casa_u8 *)(long)skb->data_end, *tcp = data + 20;
+  casa_u32 header = 20;
+  if (data + 40 > end)
+    return CASA_LOOK + CASA_LOOK_REQUESTS;
+  if (data[0] != 0x45) {
+    tcp = data + 40;
+    header = 40;
+    if ((data[0] & 0xf0) != 0x60 || data[6] != IPPROTO_TCP || data + 60 > end)
+      return CASA_LOOK + CASA_LOOK_REQUESTS;
+  }
+  casa_u32 sequence = (casa_u32)tcp[4] << 24 | tcp[5] << 16 | tcp[6] << 8 | tcp[7];
+  casa_u32 headers = header + (tcp[12] >> 4) * 4;
+  casa_u32 length = skb->len > headers ? skb->len - headers : 0;
+  /* A FIN may end a token. */
+  if (!(tcp[13] & CASA_TCP_FIN) && (!length || (casa_s32)(sequence + length - state->read_to) <= 0))
+    return CASA_PASS;
+  return CASA_LOOK + CASA_LOOK_REQUESTS;
 }
 
 static __always_inline void casa_note_packet(struct casa_sk *note, const struct casa_packet *p) {
@@ -117,7 +156,7 @@ static __always_inline void casa_start_flow(struct casa_sk *note, casa_u64 cooki
 static __always_inline void casa_end_conversation(struct casa_sk *state) {
   if (state->flags & CASA_SK_STARTED)
     casa_emit_flow(state, CASA_EVENT_FLOW_END, IPPROTO_TCP);
-  state->flags &= ~(CASA_SK_STARTED | CASA_SK_LOOK | CASA_SK_NAMED | CASA_SK_PROVEN);
+  state->flags &= ~(CASA_SK_STARTED | CASA_SK_LOOK | CASA_SK_NAMED | CASA_SK_PROVEN | CASA_SK_REQUESTS);
   state->tx_bytes = state->rx_bytes = 0;
   state->tx_packets = state->rx_packets = 0;
   state->cookie = 0;
@@ -225,6 +264,8 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
   if (note.peer == CASA_ID_NOBODY)
     return 1;
   casa_mark_look(&note);
+  if (!(note.flags & CASA_SK_STARTED))
+    casa_mark_requests(&note, &p, config);
   if (!(note.flags & CASA_SK_STARTED) || note.verdict != old_verdict || note.reason != old_reason)
     casa_start_flow(&note, cookie, IPPROTO_TCP);
   if (hook == CASA_EGRESS) {
@@ -236,7 +277,9 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
   }
   if (state)
     *state = note;
-  return note.flags & CASA_SK_LOOK ? casa_look_of(note.reason, note.remote_port) : CASA_PASS;
+  if (note.flags & CASA_SK_LOOK)
+    return casa_look_of(note.reason, note.remote_port);
+  return note.flags & CASA_SK_REQUESTS && hook == note.direction ? CASA_LOOK + CASA_LOOK_REQUESTS : CASA_PASS;
 }
 
 #endif

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <set>
 #include <thread>
 
 #include "datapath/links.h"
@@ -224,6 +225,26 @@ class KernelDatapath final : public Datapath {
     return sums;
   }
 
+  Status set_token_paths(const std::vector<std::string>& segments) override {
+    if (!requests_) return {};
+    BpfMap<casa_token_path_key, std::uint32_t> map(bpf_map__fd(requests_->maps.casa_token_path), "casa_token_path");
+    std::set<std::string> wanted(segments.begin(), segments.end());
+    std::vector<casa_token_path_key> stale;
+    map.each([&](const casa_token_path_key& key, std::uint32_t) {
+      if (wanted.erase(key.segment) == 0) stale.push_back(key);
+    });
+    for (const auto& key : stale) TRY(map.erase(key));
+    for (const auto& segment : wanted) {
+      if (segment.empty() || segment.size() > CASA_PATH_SEGMENT_MAX)
+        return fail(ErrorCode::kInvalidArgument, "'{}' is no path segment of 1 to {} characters", segment,
+                    CASA_PATH_SEGMENT_MAX);
+      casa_token_path_key key{};
+      segment.copy(key.segment, sizeof key.segment);
+      TRY(map.put(key, 1));
+    }
+    return {};
+  }
+
   std::vector<MapUse> map_use() const override { return tables_.use(); }
 
   const std::map<std::string, std::string>& features() const override { return features_; }
@@ -241,34 +262,43 @@ class KernelDatapath final : public Datapath {
     keep("cgroup watch", watch_, load_cgroup_watch(load));
     keep("sweep", sweep_, load_sweep(load));
     keep("inspection", inspect_, load_inspect(load));
-    if (!inspect_) return;
-    if (Status placed = place_inspection(); !placed) {
-      features_["inspection"] = "off: " + placed.error().context;
-      inspect_ = {};
+    keep("requests", requests_, load_requests(load));
+    const bpf_map *out = enforce_->maps.casa_look_out, *in = enforce_->maps.casa_look_in;
+    if (inspect_) {
+      const auto& programs = inspect_->progs;
+      place("inspection", inspect_,
+            {{out, CASA_LOOK_DNS, programs.casa_dns_out},
+             {in, CASA_LOOK_DNS, programs.casa_dns_in},
+             {out, CASA_LOOK_HTTP, programs.casa_http_out},
+             {in, CASA_LOOK_HTTP, programs.casa_http_in},
+             {out, CASA_LOOK_TLS, programs.casa_tls_out},
+             {in, CASA_LOOK_TLS, programs.casa_tls_in}});
+    }
+    if (requests_) {
+      const auto& programs = requests_->progs;
+      place("requests", requests_,
+            {{out, CASA_LOOK_REQUESTS, programs.casa_req_out}, {in, CASA_LOOK_REQUESTS, programs.casa_req_in}});
     }
   }
 
   // Into the arrays that the enforcement programs call from; one program is replaced by the next in one step.
-  Status place_inspection() {
-    struct Place {
-      const bpf_map* array;
-      casa_look look;
-      const bpf_program* program;
-    };
-    const auto& programs = inspect_->progs;
-    const bpf_map *out = enforce_->maps.casa_look_out, *in = enforce_->maps.casa_look_in;
-    for (const Place& place : {Place{out, CASA_LOOK_DNS, programs.casa_dns_out},
-                               {in, CASA_LOOK_DNS, programs.casa_dns_in},
-                               {out, CASA_LOOK_HTTP, programs.casa_http_out},
-                               {in, CASA_LOOK_HTTP, programs.casa_http_in},
-                               {out, CASA_LOOK_TLS, programs.casa_tls_out},
-                               {in, CASA_LOOK_TLS, programs.casa_tls_in}}) {
+  struct Place {
+    const bpf_map* array;
+    casa_look look;
+    const bpf_program* program;
+  };
+  template <typename Object>
+  void place(const char* feature, Object& object, std::initializer_list<Place> places) {
+    for (const Place& place : places) {
       auto index = static_cast<std::uint32_t>(place.look);
       int program = bpf_program__fd(place.program);
-      if (int err = bpf_map_update_elem(bpf_map__fd(place.array), &index, &program, BPF_ANY); err != 0)
-        return fail_errno(err, "cannot place {}", bpf_program__name(place.program));
+      if (int err = bpf_map_update_elem(bpf_map__fd(place.array), &index, &program, BPF_ANY); err != 0) {
+        features_[feature] =
+            "off: " + fail_errno(err, "cannot place {}", bpf_program__name(place.program)).error().context;
+        object = {};
+        return;
+      }
     }
-    return {};
   }
 
   Status map_config() {
@@ -277,6 +307,7 @@ class KernelDatapath final : public Datapath {
     if (at == MAP_FAILED) return fail_errno(errno, "cannot map casa_config");
     config_.at = static_cast<casa_config*>(at);
     config_.at->host_netns_cookie = own_netns_cookie();
+    config_.at->token_flags = requests_ ? CASA_TOKENS_READ : 0;
     return {};
   }
 
@@ -338,6 +369,7 @@ class KernelDatapath final : public Datapath {
   WatchObject watch_;
   SweepObject sweep_;
   InspectObject inspect_;
+  RequestsObject requests_;
   std::map<std::string, std::string> features_;
   MappedConfig config_;
   Tables tables_;

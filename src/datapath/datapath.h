@@ -90,6 +90,10 @@ class Datapath {
   // name may stand for (loopback, link-local, multicast).
   virtual Status learn(const casa_learn_call& call) = 0;
 
+  // POSTs to a path whose last segment is one of these are told also when they carry no token. At most CASA_MAX_TOKEN_PATHS of at most
+  // CASA_PATH_SEGMENT_MAX characters each. Does nothing without the programs that read requests.
+  virtual Status set_token_paths(const std::vector<std::string>& segments) = 0;
+
   // Ends the connection of a refused packet, so that the application learns at once (SOCK_DESTROY).
   virtual Status end_connection(const casa_event& event) = 0;
 

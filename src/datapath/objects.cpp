@@ -1,5 +1,6 @@
 #include "datapath/objects.h"
 
+#include <sys/random.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -107,6 +108,10 @@ Result<Skeleton<T>> load_object(const char* what, const LoadOptions& options) {
   Skeleton<T> object(T::open());
   if (!object) return fail_errno(errno, "cannot open the BPF object '{}'", what);
   size_maps(object->obj, options);
+  if constexpr (requires { object->rodata->casa_print_key; }) {
+    if (::getrandom(object->rodata->casa_print_key, sizeof object->rodata->casa_print_key, 0) < 0)
+      return fail_errno(errno, "cannot make a random key for the BPF object '{}'", what);
+  }
   Statistics statistics;
   if (options.costs != nullptr) statistics = ask_for_statistics(object->obj);
   if (int err = T::load(object.get()); err != 0) {
@@ -127,5 +132,8 @@ Result<WatchObject> load_cgroup_watch(const LoadOptions& options) {
 }
 Result<SweepObject> load_sweep(const LoadOptions& options) { return load_object<casa_sweep>("sweep", options); }
 Result<InspectObject> load_inspect(const LoadOptions& options) { return load_object<casa_inspect>("inspect", options); }
+Result<RequestsObject> load_requests(const LoadOptions& options) {
+  return load_object<casa_requests>("requests", options);
+}
 
 }  // namespace casa::datapath

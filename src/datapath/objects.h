@@ -1,4 +1,4 @@
-// The four BPF objects as loaded programs: opened with their maps bound to the pins of one directory, so that whoever
+// The BPF objects as loaded programs: opened with their maps bound to the pins of one directory, so that whoever
 // loads second finds what the first made.
 #pragma once
 
@@ -15,6 +15,7 @@
 #include "compile/compile.h"
 #include "enforce.skel.h"
 #include "inspect.skel.h"
+#include "requests.skel.h"
 #include "skeleton.h"
 #include "sweep.skel.h"
 
@@ -24,6 +25,7 @@ using EnforceObject = Skeleton<casa_enforce>;
 using WatchObject = Skeleton<casa_cgroup_watch>;
 using SweepObject = Skeleton<casa_sweep>;
 using InspectObject = Skeleton<casa_inspect>;
+using RequestsObject = Skeleton<casa_requests>;
 
 struct ProgramCost {
   std::string program;
@@ -41,6 +43,7 @@ Result<EnforceObject> load_enforce(const LoadOptions& options);
 Result<WatchObject> load_cgroup_watch(const LoadOptions& options);
 Result<SweepObject> load_sweep(const LoadOptions& options);
 Result<InspectObject> load_inspect(const LoadOptions& options);
+Result<RequestsObject> load_requests(const LoadOptions& options);
 
 // libbpf's messages since the last call: warnings only, newest last, bounded.
 std::string take_libbpf_log();

@@ -40,6 +40,7 @@
 #define CASA_SHA256_LEN 32
 #define CASA_TOKEN_MAX 8192 /* bytes of a token that is hashed */
 #define CASA_HEAD_MAX 65536 /* bytes of a request's head */
+#define CASA_CHUNK 256            /* bytes of a packet that are read at once */
 #define CASA_METHOD_LEN 16
 #define CASA_PATH_LEN 80
 #define CASA_PATH_SEGMENT_MAX 24 /* characters of one segment of a path that are told */

@@ -30,6 +30,7 @@ struct casa_config {
   casa_u64 host_netns_cookie; /* of the daemon's network namespace; 0 = not known */
 };
 CASA_ASSERT_SIZE(struct casa_config, 32);
+#define CASA_TOKENS_READ 2   /* there are programs that read requests */
 #define CASA_TOKENS_VERIFY 1 /* new tokens are handed to the daemon (casa_raw_ring) */
 
 /* A versioned 32-bit payload. */

@@ -100,6 +100,63 @@ struct casa_token_path_key {
 CASA_ASSERT_SIZE(struct casa_token_path_key, 32);
 
 /*
+ * casa_request: socket storage. How far the requests of one connection have been read, and the token that is being read. Of a token it
+ * holds at most the bytes that are not hashed yet (less than 64), and 256 bytes of the packet that is being read; both are cleared when
+ * that is done.
+ */
+struct casa_sha256 {
+  casa_u32 h[8];
+  casa_u32 w[32]; /* the present block, and room behind it for a read that the verifier can bound */
+};
+struct casa_request {
+  struct casa_sha256 sha;
+  casa_u64 print[4]; /* SipHash of the token so far, with a key of this load of the programs */
+  casa_u64 tail;     /* of its last word */
+  casa_u64 known_print; /* of the last token that was hashed on this connection */
+  casa_u8 known_sha256[CASA_SHA256_LEN];
+  casa_u64 left;     /* bytes of a body, or of a chunk, to pass over; or its size as far as it is read */
+  casa_u32 next;     /* TCP sequence number of the first byte not read yet */
+  casa_u32 at;       /* where the reading stands in the present packet */
+  casa_u32 head;     /* bytes of the present head */
+  casa_u32 number;   /* of the present request on its connection, from 1 */
+  casa_u32 length;   /* of the present token, as far as it is read */
+  casa_u32 hashed;   /* bytes of it that went into `sha` */
+  casa_u32 known_length;
+  casa_u32 token_at; /* where its bytes begin in the present packet that are not hashed */
+  casa_u32 bits;     /* base64url: bits that do not make a byte yet */
+  casa_u32 place;    /* in the chunk; kept here for the verifier's sake: what is read from memory is any number to it */
+  casa_u32 busy;     /* somebody reads */
+  casa_u32 word;     /* JSON: the last four characters of the present string */
+  casa_u16 string;   /* JSON: its length */
+  casa_u16 gaps;     /* segments that came too early, one after the other */
+  casa_u16 json;     /* CASA_JSON_* */
+  casa_u8 depth;     /* JSON */
+  casa_u8 bit_count;
+  casa_u8 dots;
+  casa_u8 part;      /* of the token between dots: 1 when it has a character */
+  casa_u8 shape;     /* CASA_SHAPE_* */
+  casa_u8 known_flags; /* shape and flags of the known token */
+  casa_u8 state;     /* http1_table.h */
+  casa_u8 scheme;    /* HTTP/1: 1 inside a token; HTTP/2: characters of `bearer ` that were read */
+  casa_u8 flags;     /* CASA_REQUEST_* */
+  casa_u8 told;      /* enum casa_app that was told */
+  casa_u8 want;      /* enum casa_want */
+  casa_u8 rules;     /* CASA_RULE_* */
+  casa_u8 refused;   /* enum casa_reason: the connection is over */
+  casa_u8 method_length;
+  casa_u8 path_length;
+  casa_u8 segment;   /* where the present segment of the path begins */
+  casa_u8 slashes;   /* of a target that does not begin with one */
+  casa_u8 signature; /* enum casa_signature, of the known token */
+  casa_u8 pending;   /* packets held back because it is not verified yet; 0: none is */
+  casa_u8 room[3];
+  char method[CASA_METHOD_LEN];
+  char path[CASA_PATH_LEN];
+  casa_u8 chunk[CASA_CHUNK + 8];
+};
+CASA_ASSERT_SIZE(struct casa_request, 688);
+
+/*
  * A record of casa_raw_ring, which is there only when signatures are checked: the one place where a token leaves the kernel. The reader
  * wipes it.
  */

@@ -11,12 +11,14 @@
 typedef std::uint8_t casa_u8;
 typedef std::uint16_t casa_u16;
 typedef std::uint32_t casa_u32;
+typedef std::int32_t casa_s32;
 typedef std::uint64_t casa_u64;
 #define CASA_ASSERT_SIZE(type, size) static_assert(sizeof(type) == (size), #type " must be " #size " bytes")
 #else
 typedef unsigned char casa_u8;
 typedef unsigned short casa_u16;
 typedef unsigned int casa_u32;
+typedef int casa_s32;
 typedef unsigned long long casa_u64;
 #define CASA_ASSERT_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " must be " #size " bytes")
 #endif

@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Requests in packets: what a caller sends is read from the connection's first byte on (casa_request), tokens are hashed and told, and
+ * where a policy says so a token is stopped. One side of a connection reads: the caller's, if that is a workload of this host, else the
+ * one that is called. The other direction is not read.
+ */
+#ifndef CASA_BPF_REQUEST_H
+#define CASA_BPF_REQUEST_H
+
+#include "http1.h"
+#include "look.h"
+
+struct {
+  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, struct casa_request);
+  CASA_PINNED;
+} casa_request SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, CASA_MAX_TOKENS);
+  __type(key, struct casa_token_key);
+  __type(value, struct casa_token);
+  CASA_PINNED;
+} casa_token SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, CASA_MAX_TOKEN_PATHS);
+  __type(key, struct casa_token_path_key);
+  __type(value, casa_u32);
+  CASA_PINNED;
+} casa_token_path SEC(".maps");
+
+/* What this connection's tokens are held to. */
+#define CASA_RULE_NO_TOKEN 1 /* no token may go there */
+#define CASA_RULE_VALID 2    /* only tokens that are known to be valid */
+#define CASA_RULE_INGRESS 4
+
+#define CASA_REQUEST_ROUNDS 300 /* chunks read at once: more than a head has */
+#define CASA_READ_AHEAD_MAX (1u << 29)
+#define CASA_PENDING_MAX 8      /* packets: a connection sends again after 0.2 s, and after twice as long each time */
+#define CASA_GAPS_MAX 512       /* segments that may come too early, one after the other, before the reading is given up */
+
+#define CASA_READ_HELD -2  /* until somebody has verified the token */
+#define CASA_READ_LOST 256 /* and above it enum casa_unread: this connection is not read any more */
+
+/* The cgroup that made `skb`'s socket a workload's. Global, as casa_subject_of_packet is. */
+__noinline casa_u64 casa_instance_of_packet(struct __sk_buff *skb) {
+  const struct casa_config *config = casa_get_config();
+  if (!config)
+    return 0;
+  casa_u64 found = 0, instance = 0;
+  for (casa_u32 i = 0; i < CASA_MAX_CGROUP_LEVEL; i++) {
+    casa_u32 level = config->level_min + i;
+    if (level > config->level_max)
+      break;
+    casa_u64 id = bpf_skb_ancestor_cgroup_id(skb, level), before = (casa_u32)found;
+    found = casa_subject_step(id, config->gen, (casa_u32)found);
+    if ((casa_u32)found != before)
+      instance = id;
+    if (found & CASA_SETTLED)
+      break;
+  }
+  return instance;
+}
+
+/*
+ * Tells what `r` knows: a token (CASA_EVENT_TOKEN), or of the connection (CASA_EVENT_APP). `what`: for a token its shape, and above it its
+ * flags; else enum casa_app, and above it enum casa_unread. `reason`: of a refusal, else 0.
+ */
+__noinline int casa_tell_request(struct __sk_buff *skb, struct casa_request *r, casa_u32 kind, casa_u32 what,
+                                 casa_u32 reason) {
+  struct casa_sk *state = casa_state_of(skb);
+  if (!state)
+    return 0;
+  casa_u64 instance = casa_instance_of_packet(skb);
+  struct casa_token_event *e = bpf_ringbuf_reserve(&casa_ring, sizeof(*e), 0);
+  if (!e) {
+    casa_count(CASA_STAT_EVENTS_LOST);
+    return 0;
+  }
+  casa_count(CASA_STAT_EVENTS);
+  __builtin_memset((casa_u8 *)e + sizeof(e->event), 0, sizeof(*e) - sizeof(e->event));
+  casa_fill_event(&e->event, state, kind, IPPROTO_TCP);
+  e->event.time_ns = bpf_ktime_get_ns();
+  e->event.start_ns = state->start_ns;
+  e->event.rule = state->rule;
+  e->event.count = 1;
+  e->instance = instance;
+  if (reason) {
+    e->event.verdict = CASA_DENIED;
+    e->event.reason = reason;
+  }
+  if (kind == CASA_EVENT_APP) {
+    e->app = what;
+    e->unread = what >> 8;
+  } else if (r) {
+    e->app = r->told;
+    e->shape = what;
+    e->flags = what >> 8;
+    e->request = r->number;
+    __builtin_memcpy(e->method, r->method, CASA_METHOD_LEN);
+    __builtin_memcpy(e->path, r->path, CASA_PATH_LEN);
+    if (e->shape == CASA_TOKEN_JWT || e->shape == CASA_TOKEN_OPAQUE) {
+      e->length = r->known_length;
+      e->signature = r->signature;
+      __builtin_memcpy(e->sha256, r->known_sha256, CASA_SHA256_LEN);
+    } else {
+      e->length = what & 0xff ? r->length : 0;
+    }
+  }
+  bpf_ringbuf_submit(e, casa_wake_flags());
+  return 0;
+}
+
+/* Hashes the token's bytes of this packet, from r->token_at to `end`. */
+__noinline int casa_hash_packet(struct __sk_buff *skb, struct casa_request *r, casa_u32 end) {
+  if (!r)
+    return 0;
+  for (casa_u32 i = 0; i < CASA_TOKEN_MAX / CASA_SHA256_BLOCK + 2; i++) {
+    casa_u32 at = *(volatile casa_u32 *)&r->token_at, have = r->hashed & (CASA_SHA256_BLOCK - 1);
+    if (at >= end)
+      break;
+    casa_u32 n = end - at < CASA_SHA256_BLOCK - have ? end - at : CASA_SHA256_BLOCK - have;
+    casa_u64 length = casa_length(n, CASA_SHA256_BLOCK);
+    asm volatile("" : "+r"(have));
+    have &= CASA_SHA256_BLOCK - 1;
+    if (!length || bpf_skb_load_bytes(skb, at, (casa_u8 *)r->sha.w + have, length))
+      return -1;
+    r->token_at = at + length;
+    casa_hash_added(r, length);
+  }
+  return 0;
+}
+
+/* Is the path's last segment a token endpoint's, so that a POST to it is told also without a token? */
+static __always_inline int casa_is_token_path(const struct casa_request *r) {
+  struct casa_token_path_key key = {};
+  casa_u32 segment = r->segment, end = r->path_length;
+  for (casa_u32 i = 0; i < CASA_PATH_SEGMENT_MAX; i++) {
+    casa_u32 at = segment + i;
+    asm volatile("" : "+r"(at));
+    if (at >= end || at >= CASA_PATH_LEN)
+      break;
+    key.segment[i] = r->path[at];
+  }
+  return bpf_map_lookup_elem(&casa_token_path, &key) != 0;
+}
+
+static __always_inline int casa_is_post(const struct casa_request *r) {
+  return r->method_length == 4 && r->method[0] == 'P' && r->method[1] == 'O' && r->method[2] == 'S' &&
+         r->method[3] == 'T';
+}
+
+/* A token is known: tell it, and may it go on? A reason when not. */
+__noinline int casa_judge_token(struct __sk_buff *skb, struct casa_request *r, casa_u32 known) {
+  if (!r)
+    return CASA_REASON_FAULT;
+  struct casa_token_key key;
+  __builtin_memcpy(key.sha256, r->known_sha256, CASA_SHA256_LEN);
+  struct casa_token *found = bpf_map_lookup_elem(&casa_token, &key);
+  casa_u32 signature = found ? found->signature : CASA_SIGNATURE_UNVERIFIED;
+  if (found && signature == CASA_SIGNATURE_VALID && found->expires &&
+      found->expires <= (casa_u32)(bpf_ktime_get_ns() / CASA_NS_PER_SECOND))
+    signature = CASA_SIGNATURE_EXPIRED;
+  r->signature = signature;
+  casa_u32 what = r->known_flags & 0xf, flags = r->known_flags >> 4;
+  if (known)
+    flags |= CASA_TOKEN_KNOWN;
+  if (r->flags & CASA_REQUEST_SECOND)
+    flags |= CASA_TOKEN_DUPLICATE;
+  casa_u32 reason = 0;
+  if (r->rules & CASA_RULE_NO_TOKEN)
+    reason = CASA_REASON_TOKEN_DESTINATION;
+  else if (r->rules & CASA_RULE_VALID && signature == CASA_SIGNATURE_UNVERIFIED)
+    r->pending = 1;
+  else if (r->rules & CASA_RULE_VALID && signature != CASA_SIGNATURE_VALID)
+    reason = CASA_REASON_TOKEN_SIGNATURE;
+  casa_count(CASA_STAT_TOKENS_SEEN);
+  casa_tell_request(skb, r, CASA_EVENT_TOKEN, what | flags << 8, reason);
+  return reason ? reason : r->pending ? CASA_READ_HELD : 0;
+}
+
+/* The token that ends at `end` in this packet. */
+__noinline int casa_token_ends(struct __sk_buff *skb, struct casa_request *r, casa_u32 end) {
+  if (!r)
+    return CASA_REASON_FAULT;
+  casa_u64 print = casa_print_end(r);
+  int known = r->known_length == r->length && r->known_print == print;
+  if (!known) {
+    if (casa_hash_packet(skb, r, end))
+      return CASA_REASON_FAULT;
+    casa_token_end(r, print);
+    casa_count(CASA_STAT_TOKENS_HASHED);
+  }
+  return casa_judge_token(skb, r, known);
+}
+
+__noinline int casa_tell_app(struct __sk_buff *skb, struct casa_request *r, casa_u32 app) {
+  if (!r || r->told == app)
+    return 0;
+  r->told = app;
+  return casa_tell_request(skb, r, CASA_EVENT_APP, app, 0);
+}
+
+/* What the reader left in r->want. CASA_READ_ON, CASA_READ_LOST and more, or the reason of a refusal. */
+__noinline int casa_request_wants(struct __sk_buff *skb, struct casa_request *r) {
+  if (!r)
+    return CASA_REASON_FAULT;
+  casa_u8 want = r->want;
+  r->want = CASA_WANT_NOTHING;
+  switch (want) {
+  case CASA_WANT_TOKEN:
+    casa_tell_app(skb, r, CASA_APP_HTTP1);
+    casa_token_begin(r);
+    r->scheme = 1;
+    r->token_at = r->at;
+    return CASA_READ_ON;
+  case CASA_WANT_HEAD_END:
+    casa_tell_app(skb, r, CASA_APP_HTTP1);
+    casa_count(CASA_STAT_REQUESTS);
+    if (!(r->flags & CASA_REQUEST_TOKEN) && casa_is_post(r) && casa_is_token_path(r))
+      casa_tell_request(skb, r, CASA_EVENT_TOKEN, CASA_TOKEN_NONE, 0);
+    r->method_length = 0;
+    return CASA_READ_ON;
+  case CASA_WANT_BODY:
+    return CASA_READ_ON;
+  case CASA_WANT_AMBIGUOUS:
+    return CASA_READ_LOST | CASA_UNREAD_AMBIGUOUS << 16;
+  case CASA_WANT_FOREIGN:
+  case CASA_WANT_H2:
+    return CASA_READ_LOST | (r->number <= 1 || r->flags & CASA_REQUEST_UPGRADE ? CASA_UNREAD_OPAQUE
+                                                                             : CASA_UNREAD_TRUNCATED) << 16;
+  default:
+    return CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16;
+  }
+}
+
+/* The next bytes of a token: `n` of them stand in the chunk. */
+__noinline int casa_read_token(struct __sk_buff *skb, struct casa_request *r, casa_u32 n) {
+  if (!r)
+    return CASA_REASON_FAULT;
+  casa_u32 taken = casa_scan_token(r, n);
+  r->at += taken;
+  r->head += taken;
+  if (r->length > CASA_TOKEN_MAX)
+    return CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16;
+  if (taken >= n)
+    return CASA_READ_ON;
+  int reason = casa_token_ends(skb, r, r->at);
+  r->scheme = 0;
+  return reason ? reason : CASA_READ_ON;
+}
+
+/*
+ * Reads from r->at up to `end`. CASA_READ_MORE: all is read; CASA_READ_ON: there is more than one call reads; CASA_READ_LOST and more; or the
+ * reason why the connection is over.
+ */
+__noinline int casa_read_requests(struct __sk_buff *skb, struct casa_request *r, casa_u32 end) {
+  if (!r)
+    return CASA_REASON_FAULT;
+  for (casa_u32 i = 0; i < CASA_REQUEST_ROUNDS; i++) {
+    casa_u32 at = *(volatile casa_u32 *)&r->at;
+    if (at >= end)
+      return CASA_READ_MORE;
+    casa_u32 n = end - at;
+    int in_body = r->left && (r->state == CASA_H1_START || r->state == CASA_H1_CHUNK_END);
+    if (in_body) {
+      n = r->left < n ? r->left : n;
+      r->left -= n;
+      r->at = at + n;
+      continue;
+    }
+    casa_u64 length = casa_length(n < CASA_CHUNK - 1 ? n : CASA_CHUNK - 1, CASA_CHUNK - 1);
+    if (!length || bpf_skb_load_bytes(skb, at, r->chunk, length))
+      return CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16;
+    int next;
+    if (r->scheme) {
+      next = casa_read_token(skb, r, length);
+    } else {
+      casa_u32 taken = casa_h1_read_chunk(r, length);
+      r->at = at + taken;
+      r->head += taken;
+      next = r->want ? casa_request_wants(skb, r) : CASA_READ_ON;
+      if (r->head > CASA_HEAD_MAX)
+        next = CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16;
+    }
+    if (next != CASA_READ_ON)
+      return next;
+  }
+  return CASA_READ_ON;
+}
+
+/* What this connection's tokens are held to. In audit mode nothing is stopped. */
+static __always_inline casa_u8 casa_token_rules(const struct casa_sk *state, const struct casa_looked *l) {
+  casa_u32 flags = casa_subject_flags(l->subject, l->gen);
+  casa_u8 rules = state->direction == CASA_INGRESS ? CASA_RULE_INGRESS : 0;
+  if (state->verdict != CASA_ALLOWED || flags & CASA_SUBJECT_AUDIT)
+    return rules;
+  /* What is called may demand valid tokens too; this is the only place where they are read. */
+  casa_u32 both = flags | casa_subject_flags(state->peer, l->gen);
+  if (both & CASA_SUBJECT_TOKEN_VALID)
+    rules |= CASA_RULE_VALID;
+  if (flags & CASA_SUBJECT_TOKEN_DROP && state->direction == CASA_EGRESS && state->reason == CASA_REASON_LLM_ALLOWED)
+    rules |= CASA_RULE_NO_TOKEN;
+  return rules;
+}
+
+/*
+ * Where the caller's first byte stands, if this packet is the first that brings any; the packet that is asked about has some. Returns 0
+ * when nobody can tell: bytes went before it.
+ */
+static __always_inline int casa_first_byte(struct __sk_buff *skb, const struct casa_looked *l, casa_u8 hook,
+                                           casa_u32 *first) {
+  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
+  struct bpf_tcp_sock *tcp = sk ? bpf_tcp_sock(sk) : 0;
+  if (!tcp)
+    return 0;
+  if (hook == CASA_INGRESS) {
+    *first = tcp->rcv_nxt;
+    return !tcp->bytes_received;
+  }
+  if (l->tcp_flags & CASA_TCP_SYN) { /* TCP Fast Open */
+    *first = l->sequence + 1;
+    return 1;
+  }
+  *first = tcp->snd_una;
+  return tcp->bytes_acked <= 1 && l->sequence - tcp->snd_una < l->length; /* 1: the SYN */
+}
+
+/* The connection is not read any more. */
+static __always_inline void casa_end_reading(struct __sk_buff *skb, struct casa_sk *state) {
+  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
+  state->flags &= ~CASA_SK_REQUESTS;
+  if (sk)
+    bpf_sk_storage_delete(&casa_request, sk);
+}
+
+static __always_inline void casa_leave_unread(struct __sk_buff *skb, struct casa_sk *state, casa_u32 app,
+                                              casa_u32 unread) {
+  casa_tell_request(skb, 0, CASA_EVENT_APP, app | unread << 8, 0);
+  casa_end_reading(skb, state);
+}
+
+#define CASA_TLS_FIRST 0x14 /* of the record types */
+#define CASA_TLS_LAST 0x17
+
+/* The storage of a connection whose first bytes these are, if they can be a request's; the connection is left unread otherwise. */
+static __always_inline struct casa_request *casa_begin_requests(struct __sk_buff *skb, struct casa_looked *l,
+                                                                casa_u8 hook, struct casa_sk *state) {
+  casa_u32 first = 0;
+  casa_u8 byte = 0;
+  if (!casa_first_byte(skb, l, hook, &first)) {
+    casa_leave_unread(skb, state, CASA_APP_UNKNOWN, CASA_UNREAD_START);
+    return 0;
+  }
+  casa_u32 start = l->tcp_flags & CASA_TCP_SYN ? l->sequence + 1 : l->sequence;
+  if (start == first && !bpf_skb_load_bytes(skb, l->at, &byte, 1) &&
+      casa_h1_table[CASA_H1_START << CASA_H1_CLASS_BITS | (casa_h1_class[byte] & 63)] >> 8 == CASA_H1_DO_FOREIGN) {
+    casa_leave_unread(skb, state, byte >= CASA_TLS_FIRST && byte <= CASA_TLS_LAST ? CASA_APP_TLS : CASA_APP_OTHER,
+                      CASA_UNREAD_OPAQUE);
+    return 0;
+  }
+  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
+  struct casa_request *r =
+      sk ? bpf_sk_storage_get(&casa_request, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
+  if (!r) {
+    casa_count(CASA_STAT_FAIL_REQUEST);
+    casa_leave_unread(skb, state, CASA_APP_UNKNOWN, CASA_UNREAD_TRUNCATED);
+    return 0;
+  }
+  r->next = first;
+  r->state = CASA_H1_START;
+  return r;
+}
+
+/* A connection that is refused stays refused; its reset may pass, so that the other end learns. */
+static __always_inline int casa_refuse_request(struct __sk_buff *skb, struct casa_looked *l, struct casa_request *r,
+                                               int reason) {
+  if (l->tcp_flags & CASA_TCP_RST && !l->length)
+    return 1;
+  r->refused = reason;
+  casa_refuse_looked(skb, l, reason, 0);
+  return 0;
+}
+
+/* All of this packet is read. What is left of a body lies behind it: nothing is read there. */
+static __always_inline void casa_read_ahead(struct casa_sk *state, struct casa_request *r) {
+  if (r->left && (r->state == CASA_H1_START || r->state == CASA_H1_CHUNK_END)) {
+    casa_u32 ahead = r->left < CASA_READ_AHEAD_MAX ? r->left : CASA_READ_AHEAD_MAX;
+    r->next += ahead;
+    r->left -= ahead;
+  }
+  state->read_to = r->next;
+}
+
+/* The packet ends inside a token: its bytes of this packet are hashed now, since nobody comes back to them. */
+static __always_inline int casa_token_goes_on(struct __sk_buff *skb, struct casa_looked *l, struct casa_request *r,
+                                              casa_u32 end) {
+  if (r->rules & CASA_RULE_NO_TOKEN) {
+    casa_tell_request(skb, r, CASA_EVENT_TOKEN, CASA_TOKEN_UNHASHED, CASA_REASON_TOKEN_DESTINATION);
+    return CASA_REASON_TOKEN_DESTINATION;
+  }
+  if (l->tcp_flags & CASA_TCP_FIN) {
+    r->scheme = 0;
+    return casa_token_ends(skb, r, end);
+  }
+  casa_hash_packet(skb, r, end);
+  return CASA_READ_MORE;
+}
+
+/* Is the token that packets are held back for verified by now? CASA_READ_ON, CASA_READ_HELD or a reason. */
+static __always_inline int casa_pending(struct casa_request *r) {
+  struct casa_token_key key;
+  __builtin_memcpy(key.sha256, r->known_sha256, CASA_SHA256_LEN);
+  struct casa_token *found = bpf_map_lookup_elem(&casa_token, &key);
+  casa_u32 signature = found ? found->signature : CASA_SIGNATURE_UNVERIFIED;
+  r->signature = signature;
+  if (signature == CASA_SIGNATURE_VALID) {
+    r->pending = 0;
+    return CASA_READ_ON;
+  }
+  if (signature != CASA_SIGNATURE_UNVERIFIED || r->pending >= CASA_PENDING_MAX)
+    return CASA_REASON_TOKEN_SIGNATURE;
+  r->pending++;
+  return CASA_READ_HELD;
+}
+
+/* Reads the packet as far as nobody has read it. CASA_READ_*, CASA_READ_LOST and more, or a reason. */
+static __always_inline int casa_read_packet(struct __sk_buff *skb, struct casa_looked *l, struct casa_request *r) {
+  casa_u32 start = l->tcp_flags & CASA_TCP_SYN ? l->sequence + 1 : l->sequence, seen = r->next - start;
+  if (r->refused)
+    return r->refused;
+  if (r->pending) {
+    int held = l->length ? casa_pending(r) : CASA_READ_MORE;
+    if (held != CASA_READ_ON)
+      return held;
+  }
+  if (seen >> 31) {
+    if (!l->length)
+      return CASA_READ_MORE;
+    return ++r->gaps > CASA_GAPS_MAX ? CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16 : CASA_READ_GAP;
+  }
+  r->gaps = 0;
+  casa_u32 end = l->at + l->length;
+  if (seen >= l->length) /* sent again: read before. A body goes on behind what was passed over. */
+    return CASA_READ_MORE;
+  casa_u32 begin = l->at + seen;
+  r->at = r->token_at = begin;
+  int read = casa_read_requests(skb, r, end);
+  r->next += r->at - begin;
+  if (read == CASA_READ_MORE && r->scheme)
+    return casa_token_goes_on(skb, l, r, end);
+  if (read == CASA_READ_ON && r->scheme)
+    casa_hash_packet(skb, r, r->at);
+  return read;
+}
+
+/* Returns 1 (pass), 0 (drop), or -1: the packet is longer than one call reads. */
+static __always_inline int casa_requests(struct __sk_buff *skb, casa_u8 hook) {
+  struct casa_looked l;
+  struct casa_sk *state = casa_state_of(skb);
+  if (!state || !casa_look_at(skb, hook, &l)) {
+    casa_count(CASA_STAT_FAIL_LOOK);
+    return 1; /* the verdict stands, and was made without this */
+  }
+  if (!(state->flags & CASA_SK_REQUESTS))
+    return 1;
+  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
+  struct casa_request *r = sk ? bpf_sk_storage_get(&casa_request, sk, 0, 0) : 0;
+  if (!r) {
+    if (!l.length)
+      return 1;
+    r = casa_begin_requests(skb, &l, hook, state);
+    if (!r)
+      return 1;
+  }
+  /* Packets that come in are not sorted by a lock yet: two CPUs can have one of the same connection each. It is sent again. */
+  if (__sync_lock_test_and_set(&r->busy, 1))
+    return 0;
+  r->rules = casa_token_rules(state, &l);
+  int read = casa_read_packet(skb, &l, r);
+  __builtin_memset(r->chunk, 0, sizeof(r->chunk));
+  r->busy = 0;
+  if (read == CASA_READ_MORE) {
+    casa_read_ahead(state, r);
+    return 1;
+  }
+  if (read == CASA_READ_ON)
+    return -1;
+  if (read == CASA_READ_GAP || read == CASA_READ_HELD)
+    return 0;
+  if (read < CASA_READ_LOST)
+    return casa_refuse_request(skb, &l, r, read);
+  if (r->rules & (CASA_RULE_NO_TOKEN | CASA_RULE_VALID) && read >> 16 != CASA_UNREAD_OPAQUE)
+    return casa_refuse_request(skb, &l, r, CASA_REASON_HTTP_UNREADABLE);
+  casa_leave_unread(skb, state, r->told ? r->told : CASA_APP_OTHER, read >> 16);
+  return 1;
+}
+
+#endif
