@@ -138,7 +138,8 @@ constexpr std::string_view kSchemas = R"json("schemas": {
     "origin": {"type": "string", "description": "The file it came from."},
     "allowedEndpoints": {"$ref": "#/components/schemas/Strings"},
     "allowedSources": {"$ref": "#/components/schemas/Strings"},
-    "llmEndpoint": {"type": "string", "description": "fqdn:port"}}},
+    "llmEndpoint": {"type": "string", "description": "fqdn:port"},
+    "tokens": {"type": "string", "description": "Of spec.tokens what is not the default: exfiltration: drop, tlsObserver: go"}}},
   "Instance": {"type": "object", "required": ["cgroup"], "properties": {
     "cgroup": {"type": "string", "description": "Path below the cgroup2 root."},
     "cgroupId": {"type": "string", "description": "A 64-bit number in decimal."},

@@ -62,6 +62,7 @@ struct PolicyView {
   std::vector<std::string> allowed_endpoints;  // "tools/mcp-server:8080"
   std::vector<std::string> allowed_sources;    // "host:8080", "team-b/agent", "10.0.0.0/8"
   std::string llm_endpoint;                    // "api.openai.com:443"
+  std::string tokens;                          // "exfiltration: drop"
 };
 
 struct InstanceView {

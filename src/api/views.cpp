@@ -78,6 +78,7 @@ void write(JsonWriter& out, const PolicyView& policy) {
   write_strings(out, "allowedEndpoints", policy.allowed_endpoints);
   write_strings(out, "allowedSources", policy.allowed_sources);
   optional_text(out, "llmEndpoint", policy.llm_endpoint);
+  optional_text(out, "tokens", policy.tokens);
   out.end_object();
 }
 

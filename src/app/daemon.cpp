@@ -154,8 +154,8 @@ void Daemon::rebuild() {
   auto addresses = identity::host_addresses();
   note_problem("host addresses", addresses ? "" : addresses.error().context);
   const identity::ObjectSet& objects = documents_.objects();
-  identity::Snapshot snapshot =
-      identity::build_snapshot(objects, {mount_, addresses ? *addresses : std::vector<IpAddress>{}, dns_}, allocator_);
+  identity::Snapshot snapshot = identity::build_snapshot(
+      objects, {mount_, addresses ? *addresses : std::vector<IpAddress>{}, dns_, tokens_}, allocator_);
   compile::Compiled compiled = compile::compile(objects, snapshot, allocator_, config_.audit);
   if (!may_commit()) {
     if (datapath_->generation() != 0) attach();

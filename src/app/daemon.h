@@ -111,6 +111,7 @@ class Daemon final : public api::State, private source::Handler {
   std::unique_ptr<dns::ResolvConfWatch> resolv_conf_;
   std::unique_ptr<dns::Resolver> resolver_;
   identity::DnsFacts dns_;
+  identity::TokenFacts tokens_;
   bool dns_known_ = false;  // resolv.conf was read, or cannot be
 
   identity::Snapshot snapshot_;

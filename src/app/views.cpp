@@ -69,7 +69,7 @@ std::vector<api::PolicyView> Daemon::policies() const {
   for (const auto& report : compiled_.policies) {
     views.push_back({report.kind, report.name.ns, report.name.name, report.target, report.enforcement,
                      compile::to_string(report.phase), report.message, generation_time_, report.origin,
-                     report.allowed_endpoints, report.allowed_sources, report.llm_endpoint});
+                     report.allowed_endpoints, report.allowed_sources, report.llm_endpoint, report.tokens});
     auto state = states.find(report.llm_endpoint.substr(0, report.llm_endpoint.rfind(':')));
     if (state != states.end() && !state->second.starts_with("is "))
       views.back().message += fmt::format("; llmEndpoint {} {}", state->first, state->second);

@@ -207,7 +207,7 @@ class Compiler {
 
   void casa_policy(const CasaPolicy& p) {
     PolicyReport report{
-        "CASAPolicy", {p.meta.ns, p.meta.name}, {}, {}, p.meta.where.file, Phase::kActive, {}, {}, {}, {}};
+        "CASAPolicy", {p.meta.ns, p.meta.name}, {}, {}, p.meta.where.file, Phase::kActive, {}, {}, {}, {}, {}};
     const Workload& w = snapshot_.workloads.at({p.meta.ns, p.target_name});
     report.target = fmt::format("{}/{}", policy::to_string(p.target_kind), p.target_name);
     report.enforcement = p.enforcement == policy::Enforcement::kAudit ? "audit" : "enforce";
@@ -225,6 +225,7 @@ class Compiler {
       allow_source(w.identity, p.allowed_sources[i], rule(report.name, fmt::format("spec.allowedSources[{}]", i)));
     }
     if (p.llm_endpoint) allow_llm(w, *p.llm_endpoint, rule(report.name, "spec.llmEndpoint"), report, notes);
+    token_rules(w, p.tokens, report, notes);
     named_.insert(w.name);
     if (p.enforcement == policy::Enforcement::kAudit) audited_.insert(w.name);
     else enforced_.insert(w.name);
@@ -284,6 +285,13 @@ class Compiler {
       notes.push_back("no resolver is known: name one in dns.resolvers of the config, or in resolv.conf");
   }
 
+  void token_rules(const Workload& w, const policy::TokenRules& rules, PolicyReport& report,
+                   std::vector<std::string>& notes) {
+    report.tokens = to_text(rules);
+    for (auto& why : missing_for(rules, snapshot_.tokens)) fail_target(w, report, notes, std::move(why));
+    tokens_[w.identity].add(rules);
+  }
+
   // Who needs a name may ask the trusted resolvers, and they stand in the kernel's table. Of no rule, and without a mark: a denial
   // about a resolver has reasons of its own, and a mark without a rule's number would be a payload that means "no row".
   void resolvers() {
@@ -322,6 +330,7 @@ class Compiler {
                         invalid.message,
                         {},
                         {},
+                        {},
                         {}};
     if (!invalid.target_name.empty()) {
       report.message += "; its workload is denied everything until this is mended";
@@ -341,6 +350,7 @@ class Compiler {
                         "enforce",
                         m.meta.where.file,
                         Phase::kActive,
+                        {},
                         {},
                         {},
                         {},
@@ -387,6 +397,10 @@ class Compiler {
       // One enforcing policy among several is enough to enforce.
       if (audit_node_ || (audited_.contains(name) && !enforced_.contains(name) && !failed_.contains(name)))
         flags |= CASA_SUBJECT_AUDIT;
+      if (auto tokens = tokens_.find(w.identity); tokens != tokens_.end()) {
+        flags |= tokens->second.subject_flags;
+        if (!tokens->second.observers.empty()) out_.tls_observers[w.identity] = tokens->second.observers;
+      }
       out_.image.subjects[w.identity] = flags;
       if (failed_.contains(name)) drop_rows_of(w.identity);
     }
@@ -439,6 +453,7 @@ class Compiler {
   std::map<std::uint32_t, std::string> namespaces_;  // of workloads
   std::map<IpAddress, std::uint32_t> plain_addresses_;
   std::map<std::pair<NamespacedName, std::uint16_t>, EndpointReport> endpoint_reports_;
+  std::map<std::uint32_t, WorkloadTokens> tokens_;  // by subject
   std::set<NamespacedName> named_, audited_, enforced_, failed_, defaulted_;
 };
 

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "compile/map_image.h"
+#include "compile/tokens.h"
 #include "identity/snapshot.h"
 
 namespace casa::compile {
@@ -26,6 +27,7 @@ struct PolicyReport {
   std::string message;
   std::vector<std::string> allowed_endpoints, allowed_sources;
   std::string llm_endpoint;
+  std::string tokens;  // "exfiltration: drop, tlsObserver: go"; empty for the defaults
 };
 
 // Why a (subject, peer, port) may talk: the first policy field that says so.
@@ -55,9 +57,10 @@ struct Compiled {
   MapImage image;
   std::vector<PolicyReport> policies;
   std::vector<EndpointReport> endpoints;
-  std::map<std::string, NamedPeer> names;                          // by FQDN
-  std::map<PolicyKey, RuleSource> sources;                         // of image.policy's rows
-  std::map<NamespacedName, std::vector<std::string>> policies_of;  // workload -> "ns/name"
+  std::map<std::string, NamedPeer> names;                                // by FQDN
+  std::map<PolicyKey, RuleSource> sources;                               // of image.policy's rows
+  std::map<NamespacedName, std::vector<std::string>> policies_of;        // workload -> "ns/name"
+  std::map<std::uint32_t, std::set<policy::TlsObserver>> tls_observers;  // wished for, by subject
 };
 
 struct Limits {

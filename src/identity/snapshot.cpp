@@ -75,6 +75,7 @@ class Builder {
   // The node's resolvers, and the cluster's where there is one.
   void find_resolvers() {
     out_.dns = node_.dns;
+    out_.tokens = node_.tokens;
     auto cluster = out_.services.find({"kube-system", "kube-dns"});
     if (cluster == out_.services.end()) return;
     for (const auto& ip : cluster->second.cluster_ips)

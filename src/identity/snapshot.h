@@ -80,19 +80,27 @@ struct DnsFacts {
   std::string cluster_domain = "cluster.local";
 };
 
+// What becomes of tokens on this node.
+struct TokenFacts {
+  bool read = false;      // the programs that read requests are loaded
+  bool verified = false;  // there are keys to check signatures with
+};
+
 struct Snapshot {
   std::map<NamespacedName, Workload> workloads;
   std::map<std::string, MasNamespace> mas_namespaces;
   std::map<NamespacedName, ServiceInfo> services;
   std::map<IpAddress, std::uint32_t> addresses;  // pods, cluster IPs, backends, this host
   DnsFacts dns;                                  // the cluster's own resolver included
-  std::vector<std::string> problems;             // objects that contradict one another, one sentence each
+  TokenFacts tokens;
+  std::vector<std::string> problems;  // objects that contradict one another, one sentence each
 };
 
 struct NodeFacts {
   CgroupMount mount;
   std::vector<IpAddress> host_addresses;  // without loopback
   DnsFacts dns;
+  TokenFacts tokens;
 };
 
 Snapshot build_snapshot(const ObjectSet& objects, const NodeFacts& node, Allocator& allocator);

@@ -1,5 +1,5 @@
 // CASAPolicy, casa.io/v1alpha1: the fields of the custom resource and this project's additive ones (allowedSources,
-// enforcement). docs/policy.md says what each means. Strict at every level: what is not known here is an error, as it would
+// enforcement, tokens). docs/policy.md says what each means. Strict at every level: what is not known here is an error, as it would
 // otherwise be a rule that its author believes in and nobody enforces. Looks nothing up: whether a Service exists is for
 // later rooms.
 #include <set>
@@ -22,6 +22,9 @@ constexpr std::string_view kEndpointFields[] = {"name", "namespace", "port"};
 constexpr std::string_view kSourceFields[] = {"host", "namespace", "name", "cidr", "port"};
 constexpr std::string_view kLlmFields[] = {"fqdn", "port"};
 constexpr std::string_view kEnforcements[] = {"enforce", "audit"};
+constexpr std::string_view kTokenFields[] = {"exfiltration", "requireValidSignature", "tlsObserver"};
+constexpr std::string_view kTokenActions[] = {"alert", "drop"};
+constexpr std::string_view kTlsObservers[] = {"openssl", "node", "go", "auto"};
 constexpr std::string_view kSourceForms = "host: true, or namespace and name, or cidr: <network>";
 
 void read_target(Report& report, const Path& path, const Node* node, CasaPolicy& policy) {
@@ -192,6 +195,19 @@ void read_llm(Report& report, const Path& path, const Node* node, CasaPolicy& po
   if (fqdn && port) policy.llm_endpoint = LlmEndpoint{std::move(*fqdn), *port, report.where(node->at)};
 }
 
+void read_tokens(Report& report, const Path& path, const Node* node, CasaPolicy& policy) {
+  if (is_null(node)) return;
+  Fields fields(report, path, node, kTokenFields);
+  auto action = [&](std::string_view name, TokenAction& into) {
+    if (auto choice = read_choice(report, path / name, fields[name], kTokenActions))
+      into = static_cast<TokenAction>(*choice);
+  };
+  action("exfiltration", policy.tokens.exfiltration);
+  action("requireValidSignature", policy.tokens.require_valid_signature);
+  if (auto choice = read_choice(report, path / "tlsObserver", fields["tlsObserver"], kTlsObservers))
+    policy.tokens.tls_observer = static_cast<TlsObserver>(*choice);
+}
+
 }  // namespace
 
 std::optional<std::string> read_fqdn(Report& report, const Path& path, const Node* node) {
@@ -214,9 +230,7 @@ CasaPolicy read_casa_policy(Report& report, const Path& path, const Node& node) 
   if (auto choice = read_choice(report, at / "enforcement", spec["enforcement"], kEnforcements)) {
     policy.enforcement = static_cast<Enforcement>(*choice);
   }
-  if (const Node* tokens = spec["tokens"]) {
-    report.error(tokens->at, "{}: this version of casad has no token rules yet; remove the field", at / "tokens");
-  }
+  read_tokens(report, at / "tokens", spec["tokens"], policy);
   return policy;
 }
 

@@ -39,6 +39,24 @@ const char* to_string(TargetKind kind) {
   return "?";
 }
 
+const char* to_string(TokenAction action) {
+  switch (action) {
+    case TokenAction::kAlert: return "alert";
+    case TokenAction::kDrop: return "drop";
+  }
+  return "?";
+}
+
+const char* to_string(TlsObserver observer) {
+  switch (observer) {
+    case TlsObserver::kOpenssl: return "openssl";
+    case TlsObserver::kNode: return "node";
+    case TlsObserver::kGo: return "go";
+    case TlsObserver::kAuto: return "auto";
+  }
+  return "?";
+}
+
 const char* to_string(AppType type) {
   switch (type) {
     case AppType::kAgent: return "agent";

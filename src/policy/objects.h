@@ -80,6 +80,18 @@ struct LlmEndpoint {
   Location where;
 };
 
+// spec.tokens: what becomes of requests because of the bearer tokens that they carry. kDrop is the stricter.
+enum class TokenAction : std::uint8_t { kAlert, kDrop };
+const char* to_string(TokenAction action);
+// Which TLS libraries of the workload's processes are watched for the requests that the wire hides; kAuto: those that are found.
+enum class TlsObserver : std::uint8_t { kOpenssl, kNode, kGo, kAuto };
+const char* to_string(TlsObserver observer);
+struct TokenRules {
+  TokenAction exfiltration = TokenAction::kAlert;  // a token on its way to somebody who is no allowed endpoint
+  TokenAction require_valid_signature = TokenAction::kAlert;  // a token whose signature was found wrong
+  std::optional<TlsObserver> tls_observer;                    // none: off
+};
+
 enum class Enforcement : std::uint8_t { kEnforce, kAudit };
 enum class TargetKind : std::uint8_t { kDeployment, kStatefulSet, kPod };
 const char* to_string(TargetKind kind);
@@ -92,6 +104,7 @@ struct CasaPolicy {
   std::vector<AllowedEndpoint> allowed_endpoints;
   std::vector<AllowedSource> allowed_sources;
   std::optional<LlmEndpoint> llm_endpoint;
+  TokenRules tokens;
   Enforcement enforcement = Enforcement::kEnforce;
 };
 

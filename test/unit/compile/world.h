@@ -18,7 +18,7 @@ class World {
     char path[] = "/tmp/casad-world-XXXXXX";
     REQUIRE(::mkdtemp(path) != nullptr);
     node_.mount.root = node_.mount.mount_point = path;
-    node_.dns.inspected = true;
+    node_.dns.inspected = node_.tokens.read = node_.tokens.verified = true;
     auto parsed = policy::parse_text("world.yaml", yaml, policy::Syntax::kYaml);
     for (const auto& d : parsed.diagnostics) INFO(to_string(d));
     for (auto& object : parsed.objects) objects_.objects.emplace(key_of(object), object);
@@ -34,6 +34,7 @@ class World {
   void host_address(const char* ip) { node_.host_addresses.push_back(*parse_ip(ip)); }
   void audit_node() { audit_ = true; }
   identity::DnsFacts& dns() { return node_.dns; }
+  identity::TokenFacts& tokens() { return node_.tokens; }
 
   void compile() {
     snapshot = identity::build_snapshot(objects_, node_, allocator);

@@ -67,8 +67,6 @@ TEST_CASE("unknown fields at every level name the nearest") {
           {"  llmEndpoint: {fqdn: a.b, port: 1, hostname: c}",
            {"6:37: spec.llmEndpoint.hostname: unknown field; remove it, or write fqdn or port"}},
           {"stauts: {}", {"6:1: stauts: unknown field; did you mean status?"}},
-          {"  tokens: {exfiltration: drop}",
-           {"6:11: spec.tokens: this version of casad has no token rules yet; remove the field"}},
       });
 }
 
@@ -273,6 +271,56 @@ TEST_CASE("llmEndpoint and enforcement") {
                         {"  enforcement: false",
                          {"6:16: spec.enforcement: false is not possible here; write enforce or audit"}},
                     });
+}
+
+TEST_CASE("tokens: what is good, and what to write instead") {
+  check_rows(
+      kHead,
+      {
+          {"  tokens:", {}},
+          {"  tokens: {}", {}},
+          {"  tokens: {exfiltration: alert, requireValidSignature: alert}", {}},
+          {"  tokens: {exfiltration: drop, requireValidSignature: drop, tlsObserver: openssl}", {}},
+          {"  tokens: {tlsObserver: node}", {}},
+          {"  tokens: {tlsObserver: go}", {}},
+          {"  tokens: {tlsObserver: auto}", {}},
+          {"  tokens: drop",
+           {"6:11: spec.tokens: this must be a mapping, not the text \"drop\"; write its fields as \"name: value\""}},
+          {"  tokens: {exfiltration: Drop}",
+           {"6:26: spec.tokens.exfiltration: the text \"Drop\" is not possible here; did you mean drop?"}},
+          {"  tokens: {exfiltration: deny}",
+           {"6:26: spec.tokens.exfiltration: the text \"deny\" is not possible here; write alert or drop"}},
+          {"  tokens: {requireValidSignature: true}",
+           {"6:35: spec.tokens.requireValidSignature: true is not possible here; write alert or drop"}},
+          {"  tokens: {requireValidSignatures: drop}",
+           {"6:12: spec.tokens.requireValidSignatures: unknown field; did you mean requireValidSignature?"}},
+          {"  tokens: {tlsObserver: off}",
+           {"6:25: spec.tokens.tlsObserver: the text \"off\" is not possible here; write openssl, node, go or auto"}},
+          {"  tokens: {tlsObserver: [openssl, go]}",
+           {"6:25: spec.tokens.tlsObserver: a list is not possible here; write openssl, node, go or auto"}},
+          {"  tokens: {exfiltration: drop, exfiltration: alert}",
+           {"6:32: exfiltration is already set at line 6, column 12; remove one of the two"}},
+      });
+}
+
+TEST_CASE("tokens: the values, and the defaults") {
+  auto rules = [](const std::string& text) {
+    auto result = parse_text("f", std::string(kHead) + text, Syntax::kYaml);
+    REQUIRE(result.objects.size() == 1);
+    return std::get<CasaPolicy>(result.objects[0]).tokens;
+  };
+  TokenRules none = rules("  enforcement: audit\n");
+  CHECK(none.exfiltration == TokenAction::kAlert);
+  CHECK(none.require_valid_signature == TokenAction::kAlert);
+  CHECK_FALSE(none.tls_observer);
+  TokenRules all = rules("  tokens: {exfiltration: drop, requireValidSignature: drop, tlsObserver: go}\n");
+  CHECK(all.exfiltration == TokenAction::kDrop);
+  CHECK(all.require_valid_signature == TokenAction::kDrop);
+  CHECK(all.tls_observer == TlsObserver::kGo);
+  TokenRules one = rules("  tokens: {requireValidSignature: drop, tlsObserver: auto}\n");
+  CHECK(one.exfiltration == TokenAction::kAlert);
+  CHECK(one.require_valid_signature == TokenAction::kDrop);
+  CHECK(one.tls_observer == TlsObserver::kAuto);
 }
 
 TEST_CASE("a good policy, whole") {
