@@ -250,11 +250,12 @@ def main():
     for name in ("START", "SKIP", "LINE", "TOKEN", "CHUNK_START", "CHUNK_END", "TRAILER", "TRAILER_LINE", "QUERY", "FOREIGN", "AMBIGUOUS", "METHOD", "VERSION_END"):
         print(f"#define CASA_H1_{name} {numbers[name]}")
     print(f"#define CASA_H1_STATES {len(names)}")
-    print("#define CASA_H1_CLASS_BITS 6\n")
+    print("#define CASA_H1_CLASS_BITS 6")
+    print("#define CASA_H1_CELLS (128 << CASA_H1_CLASS_BITS)\n")
     print("static const unsigned char casa_h1_class[256] = {")
     print(",".join(str(classes.index(column)) for column in columns) + "};")
     print("/* Next state, and above it what to do; by state and class of the byte. */")
-    print("static const unsigned short casa_h1_table[128 << CASA_H1_CLASS_BITS] = {")
+    print("static const unsigned short casa_h1_table[CASA_H1_CELLS] = {")
     foreign = numbers["FOREIGN"] | ACT["FOREIGN"] << 8
     for s in range(128):
         row = [classes[k][s] if s < len(names) and k < len(classes) else foreign for k in range(64)]

@@ -142,8 +142,14 @@ __noinline int casa_h1_read_chunk(struct casa_request *r, casa_u32 n) {
       if (i >= n || i >= CASA_CHUNK)
         break;
     }
-    casa_u32 byte = r->chunk[i];
-    casa_u32 step = casa_h1_table[(state & 127) << CASA_H1_CLASS_BITS | (casa_h1_class[byte] & 63)];
+    casa_u64 place = i;
+    asm volatile("" : "+r"(place)); /* or verifiers before 6.8 know the bound of a copy of it only */
+    if (place >= CASA_CHUNK)
+      break;
+    casa_u32 byte = r->chunk[place];
+    casa_u64 row = (casa_u64)state << CASA_H1_CLASS_BITS | casa_h1_class[byte];
+    asm volatile("" : "+r"(row)); /* the mask is to stay the last thing that is done to it */
+    casa_u32 step = casa_h1_table[row & (CASA_H1_CELLS - 1)];
     state = step & 0xff;
     i++;
     if (!(step >> 8))
