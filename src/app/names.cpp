@@ -26,7 +26,7 @@ std::uint32_t seconds_left(const casa_learnt_slot& slot) {
 Status Daemon::start_dns() {
   auto inspection = datapath_->features().find("inspection");
   dns_.inspected = inspection != datapath_->features().end() && inspection->second == "on";
-  tokens_.read = dns_.inspected;  // one object has all that looks into packets
+  tokens_.read = datapath_->features().at("requests") == "on";
   dns_.resolvers = config_.resolvers;
   dns_.cluster_domain = config_.cluster_domain;
   resolver_ = std::make_unique<dns::Resolver>(
