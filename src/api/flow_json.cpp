@@ -9,6 +9,12 @@ using event::PeerName;
 
 const IpAddress kUnknownAddress{};
 
+void write_counter(JsonWriter& out, std::string_view name, std::uint64_t sent, std::uint64_t received) {
+  out.key(name).begin_object().field("sent", sent).field("received", received).end_object();
+}
+
+}  // namespace
+
 // "kind" is the workload's own kind where the end is one; else what the identity is.
 void write_who(JsonWriter& out, const PeerName& who) {
   bool workload = who.kind == PeerName::Kind::kWorkload;
@@ -39,12 +45,6 @@ void write_party(JsonWriter& out, std::string_view name, const event::Party& par
   out.end_object();
 }
 
-void write_counter(JsonWriter& out, std::string_view name, std::uint64_t sent, std::uint64_t received) {
-  out.key(name).begin_object().field("sent", sent).field("received", received).end_object();
-}
-
-}  // namespace
-
 void write(JsonWriter& out, const store::FlowRow& row) {
   const event::Flow& flow = row.flow;
   out.begin_object()
@@ -54,9 +54,10 @@ void write(JsonWriter& out, const store::FlowRow& row) {
       .field("state", row.open ? "open" : "closed");
   if (flow.verdict != CASA_NO_VERDICT) out.field("verdict", event::to_string(flow.verdict));
   if (flow.reason != CASA_REASON_NONE) out.field("reason", event::to_string(flow.reason));
-  out.field("direction", event::to_string(flow.direction))
-      .field("protocol", event::protocol_name(flow.protocol))
-      .field("count", flow.count);
+  out.field("direction", event::to_string(flow.direction)).field("protocol", event::protocol_name(flow.protocol));
+  if (row.app != CASA_APP_UNKNOWN) out.field("appProtocol", event::to_string(row.app));
+  if (row.unread != CASA_UNREAD_NOTHING) out.field("unread", event::to_string(row.unread));
+  out.field("count", flow.count);
   write_party(out, "source", flow.source);
   write_party(out, "destination", flow.destination);
   if (flow.policy && !flow.policy->empty()) out.field("policy", *flow.policy);
@@ -67,6 +68,13 @@ void write(JsonWriter& out, const store::FlowRow& row) {
     write_counter(out, "bytes", flow.bytes_sent, flow.bytes_received);
     write_counter(out, "packets", flow.packets_sent, flow.packets_received);
   }
+  if (row.token_event != event::EventClass::kNone)
+    out.key("token")
+        .begin_object()
+        .field("sha256", event::to_hex(row.token))
+        .field("event", event::to_string(row.token_event))
+        .end_object();
+  if (row.tokens != 0) out.field("tokens", row.tokens);
   out.end_object();
 }
 

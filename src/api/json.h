@@ -5,6 +5,8 @@
 #include "api/state.h"
 #include "base/json.h"
 #include "store/flow_history.h"
+#include "token/alerts.h"
+#include "token/ledger.h"
 
 namespace casa::api {
 
@@ -15,6 +17,11 @@ void write(JsonWriter& out, const EndpointView& endpoint);
 void write(JsonWriter& out, const StatsView& stats);
 void write(JsonWriter& out, const ExplainView& explain);
 void write(JsonWriter& out, const store::FlowRow& row);
+void write_who(JsonWriter& out, const event::PeerName& who);  // members of an object
+void write_party(JsonWriter& out, std::string_view name, const event::Party& party);
+void write(JsonWriter& out, const token::TokenRow& row);
+void write_token_with_path(JsonWriter& out, const token::TokenRow& row);
+void write(JsonWriter& out, const token::Alert& alert);
 void write_strings(JsonWriter& out, std::string_view name, const std::vector<std::string>& values);
 
 }  // namespace casa::api

@@ -1,5 +1,5 @@
 // See openapi.h. A unit test holds this text to the routes, the query parameters and every field that answers have:
-// change it together with them. In three pieces, so that no literal is longer than compilers must take.
+// change it together with them. In pieces, so that no literal is longer than compilers must take.
 #include "api/openapi.h"
 
 #include <string>
@@ -38,6 +38,21 @@ constexpr std::string_view kPaths = R"json({
       {"$ref": "#/components/parameters/direction"}, {"$ref": "#/components/parameters/limit"},
       {"$ref": "#/components/parameters/cursor"}],
     "responses": {"200": {"$ref": "#/components/responses/Flows"}, "400": {"$ref": "#/components/responses/Problem"}}}},
+  "/v1/tokens": {"get": {"operationId": "listTokens", "summary": "Tokens by their SHA-256, the one that was first seen last first",
+    "parameters": [{"$ref": "#/components/parameters/since"}, {"$ref": "#/components/parameters/until"},
+      {"$ref": "#/components/parameters/namespace"}, {"$ref": "#/components/parameters/workload"},
+      {"$ref": "#/components/parameters/limit"}, {"$ref": "#/components/parameters/cursor"}],
+    "responses": {"200": {"$ref": "#/components/responses/Tokens"}, "400": {"$ref": "#/components/responses/Problem"}}}},
+  "/v1/tokens/{sha256}": {"get": {"operationId": "getToken", "summary": "One token, with its path through the system as a time line",
+    "parameters": [{"name": "sha256", "in": "path", "required": true, "schema": {"type": "string"}, "description": "64 hexadecimal digits."}],
+    "responses": {"200": {"$ref": "#/components/responses/Token"}, "400": {"$ref": "#/components/responses/Problem"},
+      "404": {"$ref": "#/components/responses/Problem"}}}},
+  "/v1/alerts": {"get": {"operationId": "listAlerts", "summary": "Alerts, newest first",
+    "parameters": [{"$ref": "#/components/parameters/since"}, {"$ref": "#/components/parameters/until"},
+      {"$ref": "#/components/parameters/namespace"}, {"$ref": "#/components/parameters/workload"},
+      {"$ref": "#/components/parameters/alertKind"},
+      {"$ref": "#/components/parameters/limit"}, {"$ref": "#/components/parameters/cursor"}],
+    "responses": {"200": {"$ref": "#/components/responses/Alerts"}, "400": {"$ref": "#/components/responses/Problem"}}}},
   "/v1/stats": {"get": {"operationId": "getStats", "summary": "Counters of the kernel side and of the daemon",
     "responses": {"200": {"$ref": "#/components/responses/Stats"}, "400": {"$ref": "#/components/responses/Problem"}}}},
   "/v1/explain": {"get": {"operationId": "explain", "summary": "May one end call another, by which policy and field, or what is missing; or the baseline",
@@ -58,11 +73,12 @@ constexpr std::string_view kComponents = R"json("components": {
 "parameters": {
   "since": {"name": "since", "in": "query", "schema": {"type": "string"}, "description": "Rows last seen at or after this time: RFC 3339, or back from now: 90s, 15m, 2h, 1d."},
   "until": {"name": "until", "in": "query", "schema": {"type": "string"}, "description": "Rows last seen before this time; written as since is."},
-  "namespace": {"name": "namespace", "in": "query", "schema": {"type": "string"}, "description": "Of the item; of either end of a flow."},
-  "workload": {"name": "workload", "in": "query", "schema": {"type": "string"}, "description": "NAME or NAMESPACE/NAME: the workload itself, a policy's target, one that stands behind an endpoint, either end of a flow."},
+  "namespace": {"name": "namespace", "in": "query", "schema": {"type": "string"}, "description": "Of the item; of either end of a flow or sighting, of a presenter or destination of a token."},
+  "workload": {"name": "workload", "in": "query", "schema": {"type": "string"}, "description": "NAME or NAMESPACE/NAME: the workload itself, a policy's target, one that stands behind an endpoint, either end of a flow or sighting, a presenter or destination of a token."},
   "verdict": {"name": "verdict", "in": "query", "schema": {"$ref": "#/components/schemas/Verdict"}},
   "reason": {"name": "reason", "in": "query", "schema": {"type": "string"}, "description": "One of the words of docs/reasons.md."},
   "direction": {"name": "direction", "in": "query", "schema": {"$ref": "#/components/schemas/Direction"}},
+  "alertKind": {"name": "kind", "in": "query", "schema": {"$ref": "#/components/schemas/AlertKind"}},
   "limit": {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}},
   "cursor": {"name": "cursor", "in": "query", "schema": {"type": "string"}, "description": "nextCursor of the page before, from the same list and run of the daemon. Give the same filters with it."},
   "from": {"name": "from", "in": "query", "schema": {"type": "string"}, "description": "NAMESPACE/NAME of a workload, host, or an address. Needed unless baseline is true."},
@@ -83,6 +99,11 @@ constexpr std::string_view kComponents = R"json("components": {
     "items": {"type": "array", "items": {"$ref": "#/components/schemas/Workload"}}, "nextCursor": {"$ref": "#/components/schemas/NextCursor"}}}}}},
   "Endpoints": {"description": "a page", "content": {"application/json": {"schema": {"type": "object", "required": ["items"], "properties": {
     "items": {"type": "array", "items": {"$ref": "#/components/schemas/Endpoint"}}, "nextCursor": {"$ref": "#/components/schemas/NextCursor"}}}}}},
+  "Tokens": {"description": "a page", "content": {"application/json": {"schema": {"type": "object", "required": ["items"], "properties": {
+    "items": {"type": "array", "items": {"$ref": "#/components/schemas/Token"}}, "nextCursor": {"$ref": "#/components/schemas/NextCursor"}}}}}},
+  "Token": {"description": "the token", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Token"}}}},
+  "Alerts": {"description": "a page", "content": {"application/json": {"schema": {"type": "object", "required": ["items"], "properties": {
+    "items": {"type": "array", "items": {"$ref": "#/components/schemas/Alert"}}, "nextCursor": {"$ref": "#/components/schemas/NextCursor"}}}}}},
   "Flows": {"description": "a page", "content": {"application/json": {"schema": {"type": "object", "required": ["items"], "properties": {
     "items": {"type": "array", "items": {"$ref": "#/components/schemas/Flow"}}, "nextCursor": {"$ref": "#/components/schemas/NextCursor"}}}}}}
 },
@@ -175,9 +196,9 @@ constexpr std::string_view kSchemas = R"json("schemas": {
       "stored": {"type": "integer"}, "total": {"type": "integer"}, "forgotten": {"type": "integer"}}}}},
   "Explanation": {"type": "object", "required": ["verdict", "steps", "suggestions"], "properties": {
     "verdict": {"type": "string", "enum": ["ALLOWED", "DENIED", "AUDIT", "NONE"], "description": "NONE: neither end is under enforcement."},
-    "steps": {"type": "array", "items": {"$ref": "#/components/schemas/Step"}},
+    "steps": {"type": "array", "items": {"$ref": "#/components/schemas/ExplainStep"}},
     "suggestions": {"$ref": "#/components/schemas/Strings"}}},
-  "Step": {"type": "object", "required": ["where", "verdict"], "properties": {
+  "ExplainStep": {"type": "object", "required": ["where", "verdict"], "properties": {
     "where": {"type": "string"},
     "verdict": {"type": "string", "enum": ["ALLOWED", "DENIED", "AUDIT", "NONE"]},
     "reason": {"type": "string"},
@@ -211,13 +232,90 @@ constexpr std::string_view kSchemas = R"json("schemas": {
     "reason": {"type": "string", "description": "One of the words of docs/reasons.md."},
     "direction": {"$ref": "#/components/schemas/Direction"},
     "protocol": {"type": "string", "description": "tcp, udp, icmp, icmpv6, sctp, raw, or the IP protocol number"},
+    "appProtocol": {"type": "string", "enum": ["http", "http2", "tls", "other"], "description": "What the first bytes are; absent when nobody looked, or nothing was sent yet."},
+    "unread": {"$ref": "#/components/schemas/Unread"},
     "count": {"type": "integer", "description": "Attempts that this row stands for."},
     "source": {"$ref": "#/components/schemas/Party", "description": "Who opened the conversation."},
     "destination": {"$ref": "#/components/schemas/Party"},
     "policy": {"type": "string", "description": "namespace/name whose rule decided; absent when none did."},
     "askedName": {"type": "string", "description": "Of a denial: the DNS name that was asked for, or the server name in the first bytes. Labels longer than 24 are told by their length only, as (52)."},
     "bytes": {"$ref": "#/components/schemas/Counter"},
-    "packets": {"$ref": "#/components/schemas/Counter"}}}
+    "packets": {"$ref": "#/components/schemas/Counter"},
+    "token": {"type": "object", "required": ["sha256", "event"], "description": "The last one that was seen and hashed.", "properties": {
+      "sha256": {"$ref": "#/components/schemas/Sha256"}, "event": {"$ref": "#/components/schemas/Event"}}},
+    "tokens": {"type": "integer", "description": "Requests with a token that were seen; absent when there was none."}}},
+)json";
+
+constexpr std::string_view kTokenSchemas =
+    R"json(  "Sha256": {"type": "string", "description": "Of the token as it stands behind Bearer, 64 hexadecimal digits, lower case."},
+  "Event": {"type": "string", "enum": ["issuance", "exchange", "introspection", "use"], "description": "What the request is to the token: docs/tokens.md."},
+  "Via": {"type": "string", "enum": ["wire", "tls"], "description": "Read from packets, or by an observer of a TLS library."},
+  "Signature": {"type": "string", "enum": ["unverified", "valid", "invalid", "expired", "unknown_key"]},
+  "Unread": {"type": "string", "enum": ["start", "opaque", "truncated", "ambiguous"], "description": "Why a connection is not read (any more): older than the programs; not HTTP in clear text; a head or token longer than is read, or out of step; HTTP that two readers would read in two ways. Absent: nothing was missed."},
+  "AlertKind": {"type": "string", "enum": ["token_unexpected_destination", "token_replay", "token_invalid_signature", "token_alg_none", "duplicate_authorization", "ambiguous_http"]},
+  "Place": {"type": "object", "required": ["kind"], "properties": {
+    "namespace": {"type": "string"}, "workload": {"type": "string"},
+    "kind": {"type": "string", "description": "As of a flow's end."},
+    "name": {"type": "string"}, "cidr": {"type": "string"}, "fqdn": {"type": "string"}, "service": {"type": "string"},
+    "address": {"type": "string", "description": "Of an end that its name does not tell from others."},
+    "port": {"type": "integer", "description": "Of a destination."}}},
+  "Visit": {"type": "object", "required": ["kind", "firstSeen", "lastSeen", "count"], "properties": {
+    "namespace": {"type": "string"}, "workload": {"type": "string"}, "kind": {"type": "string"},
+    "name": {"type": "string"}, "cidr": {"type": "string"}, "fqdn": {"type": "string"}, "service": {"type": "string"},
+    "address": {"type": "string"}, "port": {"type": "integer"},
+    "firstSeen": {"$ref": "#/components/schemas/Time"}, "lastSeen": {"$ref": "#/components/schemas/Time"},
+    "count": {"type": "integer", "description": "Sightings."}}},
+  "Step": {"type": "object", "required": ["time", "event", "source", "destination", "direction", "via", "signature"], "properties": {
+    "time": {"$ref": "#/components/schemas/Time"},
+    "event": {"$ref": "#/components/schemas/Event"},
+    "request": {"type": "string", "description": "Method and class of the path: no query, {id} for segments that look like an id or could be a secret."},
+    "source": {"$ref": "#/components/schemas/Place"},
+    "destination": {"$ref": "#/components/schemas/Place"},
+    "direction": {"$ref": "#/components/schemas/Direction"},
+    "verdict": {"$ref": "#/components/schemas/Verdict", "description": "On the request."},
+    "reason": {"type": "string", "description": "One of the words of docs/reasons.md."},
+    "policy": {"type": "string", "description": "namespace/name whose rule decided."},
+    "instance": {"type": "string", "description": "The cgroup in which it was seen, below the cgroup2 root."},
+    "flow": {"type": "string", "description": "id of its row in /v1/flows, which may be forgotten by now."},
+    "via": {"$ref": "#/components/schemas/Via"},
+    "signature": {"$ref": "#/components/schemas/Signature", "description": "As it was known then."},
+    "duplicate": {"type": "boolean", "description": "true: not from the first Authorization header of its request."}}},
+  "Token": {"type": "object", "required": ["sha256", "shape", "length", "algNone", "signature", "firstSeen", "lastSeen", "counts", "presenters", "destinations", "sightings"], "properties": {
+    "sha256": {"$ref": "#/components/schemas/Sha256"},
+    "shape": {"type": "string", "enum": ["jwt", "opaque-bearer"]},
+    "length": {"type": "integer", "description": "Bytes of the token."},
+    "algNone": {"type": "boolean", "description": "Its header says that it is not signed."},
+    "signature": {"$ref": "#/components/schemas/Signature"},
+    "firstSeen": {"$ref": "#/components/schemas/Time"},
+    "lastSeen": {"$ref": "#/components/schemas/Time"},
+    "counts": {"type": "object", "required": ["issuance", "exchange", "introspection", "use", "refused", "duplicate"], "description": "Requests that carried it, each in one of them.", "properties": {
+      "issuance": {"type": "integer"}, "exchange": {"type": "integer"}, "introspection": {"type": "integer"}, "use": {"type": "integer"},
+      "refused": {"type": "integer", "description": "Stopped in the kernel."},
+      "duplicate": {"type": "integer", "description": "It stood in another than the first Authorization header: no use."}}},
+    "firstPresenter": {"$ref": "#/components/schemas/Place"},
+    "presenters": {"type": "array", "items": {"$ref": "#/components/schemas/Visit"}, "description": "By whom, the first one first; 32 at most."},
+    "destinations": {"type": "array", "items": {"$ref": "#/components/schemas/Visit"}, "description": "To where, the first one first; 32 at most."},
+    "morePresenters": {"type": "integer", "description": "Sightings by others than those that are listed."},
+    "moreDestinations": {"type": "integer", "description": "Sightings to others than those that are listed."},
+    "sightings": {"type": "integer"},
+    "path": {"type": "array", "items": {"$ref": "#/components/schemas/Step"}, "description": "Of one token: its first 64 and last 192 sightings, oldest first."},
+    "stepsForgotten": {"type": "integer", "description": "Sightings between those."}}},
+  "Alert": {"type": "object", "required": ["id", "kind", "severity", "message", "time", "lastSeen", "count", "blocked", "workload", "destination", "evidence"], "properties": {
+    "id": {"type": "string", "description": "Of this run of the daemon; larger is newer."},
+    "kind": {"$ref": "#/components/schemas/AlertKind"},
+    "severity": {"type": "string", "enum": ["medium", "high", "critical"]},
+    "message": {"type": "string", "description": "One sentence, for people."},
+    "time": {"$ref": "#/components/schemas/Time"},
+    "lastSeen": {"$ref": "#/components/schemas/Time", "description": "When it was found last."},
+    "count": {"type": "integer", "description": "How often it was found."},
+    "blocked": {"type": "boolean", "description": "The kernel stopped the request, once at least."},
+    "sha256": {"$ref": "#/components/schemas/Sha256", "description": "Absent: the token was not hashed, or none is meant."},
+    "workload": {"$ref": "#/components/schemas/Place", "description": "Who sent the request."},
+    "destination": {"$ref": "#/components/schemas/Place"},
+    "evidence": {"type": "object", "required": ["flows"], "properties": {
+      "flows": {"$ref": "#/components/schemas/Strings", "description": "ids of rows in /v1/flows, 8 at most."},
+      "firstSighting": {"$ref": "#/components/schemas/Step", "description": "The token's first one of all."},
+      "sighting": {"$ref": "#/components/schemas/Step", "description": "The last one that the alert is about."}}}}}
 }
 }
 }
@@ -226,7 +324,8 @@ constexpr std::string_view kSchemas = R"json("schemas": {
 }  // namespace
 
 std::string_view openapi_json() {
-  static const std::string text = std::string(kPaths) + std::string(kComponents) + std::string(kSchemas);
+  static const std::string text =
+      std::string(kPaths) + std::string(kComponents) + std::string(kSchemas) + std::string(kTokenSchemas);
   return text;
 }
 

@@ -169,11 +169,17 @@ Status read_baseline(Query& query, std::string_view value, Time) {
   return {};
 }
 
+Status read_kind(Query& query, std::string_view value, Time) {
+  if (value.empty()) return fail(ErrorCode::kInvalidArgument, "Parameter 'kind' is empty. Leave it out for all kinds.");
+  query.kind = value;
+  return {};
+}
+
 struct Parameter {
   std::string_view name;
   Status (*read)(Query&, std::string_view, Time);
 };
-constexpr std::array<Parameter, 13> kParameters{{{"since", read_since},
+constexpr std::array<Parameter, 14> kParameters{{{"since", read_since},
                                                  {"until", read_until},
                                                  {"namespace", read_namespace},
                                                  {"workload", read_workload},
@@ -185,7 +191,8 @@ constexpr std::array<Parameter, 13> kParameters{{{"since", read_since},
                                                  {"from", read_from},
                                                  {"to", read_to},
                                                  {"protocol", read_protocol},
-                                                 {"baseline", read_baseline}}};
+                                                 {"baseline", read_baseline},
+                                                 {"kind", read_kind}}};
 
 std::unexpected<Error> unknown_parameter(std::string_view path, std::string_view name,
                                          std::span<const std::string_view> allowed) {
@@ -214,6 +221,13 @@ Result<Query> parse_query(const Target& target, std::span<const std::string_view
   if (query.since && query.until && *query.until <= *query.since)
     return fail(ErrorCode::kInvalidArgument, "Parameter 'until' is not after 'since', so nothing can match.");
   return query;
+}
+
+Result<token::AlertKind> parse_alert_kind(std::string_view value) {
+  std::array<std::string_view, token::kAlertKinds> words;
+  for (std::size_t i = 0; i < words.size(); ++i) words[i] = token::to_string(static_cast<token::AlertKind>(i));
+  TRY_ASSIGN(std::size_t i, choose("kind", value, words));
+  return static_cast<token::AlertKind>(i);
 }
 
 bool means_workload(std::string_view filter, std::string_view ns, std::string_view name) {

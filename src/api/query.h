@@ -29,10 +29,14 @@ struct Query {
   std::string from, to;
   std::string protocol = "tcp";
   bool baseline = false;
+  std::string kind;  // as it came: each list has kinds of its own
 };
 
 // `allowed`: the names that this route takes.
 Result<Query> parse_query(const Target& target, std::span<const std::string_view> allowed, Time now);
+
+// The values of `kind`: of /v1/alerts.
+Result<token::AlertKind> parse_alert_kind(std::string_view value);
 
 // Whether the workload filter (empty: all) means ns/name.
 bool means_workload(std::string_view filter, std::string_view ns, std::string_view name);

@@ -20,6 +20,7 @@ struct Call {
   const Cursors& cursors;
   const RouteInfo& route;
   const Query& query;
+  std::string_view last_segment;  // of a route that ends in {one}
 };
 
 Reply json_reply(JsonWriter& out) {
@@ -131,25 +132,70 @@ Reply answer_endpoints(const Call& call) {
   return keyed_page(call, call.state.endpoints(), key, matches);
 }
 
-Reply answer_flows(const Call& call) {
-  const Query& query = call.query;
+template <typename Row>
+const Row& row_of(const Row& row) {
+  return row;
+}
+template <typename Row>
+const Row& row_of(const Row* row) {
+  return *row;
+}
+
+// A page of a store whose rows have numbers that only grow, newest first.
+template <typename Store, typename Filter>
+Reply numbered_page(const Call& call, const Store& store, const Filter& filter) {
   std::uint64_t before_id = 0;
-  if (!query.cursor.empty()) {
-    auto position = call.cursors.open(call.route.path, query.cursor);
+  if (!call.query.cursor.empty()) {
+    auto position = call.cursors.open(call.route.path, call.query.cursor);
     auto id = position ? parse_number(*position, UINT64_MAX) : std::nullopt;
     if (!id) return bad_cursor();
     before_id = *id;
   }
-  store::FlowFilter filter{query.since,   query.until,  query.ns,       query.workload,
-                           query.verdict, query.reason, query.direction};
-  auto page = call.state.flows().query(filter, query.limit, before_id);
+  auto page = store.query(filter, call.query.limit, before_id);
   std::string next;
   if (page.next_before_id) next = call.cursors.seal(call.route.path, std::to_string(*page.next_before_id));
   JsonWriter out;
   out.begin_object().key("items").begin_array();
-  for (const auto& row : page.rows) write(out, row);
+  for (const auto& row : page.rows) write(out, row_of(row));
   end_page(out, next);
   return json_reply(out);
+}
+
+Reply answer_flows(const Call& call) {
+  const Query& query = call.query;
+  store::FlowFilter filter{query.since,   query.until,  query.ns,       query.workload,
+                           query.verdict, query.reason, query.direction};
+  return numbered_page(call, call.state.flows(), filter);
+}
+
+Reply answer_tokens(const Call& call) {
+  const Query& query = call.query;
+  token::TokenFilter filter{query.since, query.until, query.ns, query.workload};
+  return numbered_page(call, call.state.tokens().ledger(), filter);
+}
+
+Reply answer_token(const Call& call) {
+  auto sha256 = event::parse_sha256(call.last_segment);
+  if (!sha256)
+    return problem(400, "A token is named by its SHA-256, 64 hexadecimal digits: printf %s \"$TOKEN\" | sha256sum.");
+  const auto* row = call.state.tokens().ledger().find(*sha256);
+  if (row == nullptr)
+    return problem(
+        404, "No token with this SHA-256 is remembered: it was not seen, or not for so long that it was forgotten.");
+  JsonWriter out;
+  write_token_with_path(out, *row);
+  return json_reply(out);
+}
+
+Reply answer_alerts(const Call& call) {
+  const Query& query = call.query;
+  token::AlertFilter filter{query.since, query.until, query.ns, query.workload, {}};
+  if (!query.kind.empty()) {
+    auto kind = parse_alert_kind(query.kind);
+    if (!kind) return problem(kind.error());
+    filter.kind = *kind;
+  }
+  return numbered_page(call, call.state.tokens().alerts(), filter);
 }
 
 Reply answer_explain(const Call& call) {
@@ -184,23 +230,39 @@ Reply answer_openapi(const Call&) { return {200, kJson, std::string(openapi_json
 constexpr std::array<std::string_view, 9> kFlowParameters{"since",  "until",     "namespace", "workload", "verdict",
                                                           "reason", "direction", "limit",     "cursor"};
 constexpr std::array<std::string_view, 4> kListParameters{"namespace", "workload", "limit", "cursor"};
+constexpr std::array<std::string_view, 6> kTokenParameters{"since",    "until", "namespace",
+                                                           "workload", "limit", "cursor"};
+constexpr std::array<std::string_view, 7> kAlertParameters{"since", "until", "namespace", "workload",
+                                                           "kind",  "limit", "cursor"};
 constexpr std::array<std::string_view, 4> kExplainParameters{"from", "to", "protocol", "baseline"};
 
-constexpr std::size_t kRoutes = 10;
+constexpr std::size_t kRoutes = 13;
 constexpr std::array<RouteInfo, kRoutes> kRouteTable{{{"/v1/status", {}},
                                                       {"/v1/policies", kListParameters},
                                                       {"/v1/workloads", kListParameters},
                                                       {"/v1/endpoints", kListParameters},
                                                       {"/v1/flows", kFlowParameters},
+                                                      {"/v1/tokens", kTokenParameters},
+                                                      {"/v1/tokens/{sha256}", {}},
+                                                      {"/v1/alerts", kAlertParameters},
                                                       {"/v1/stats", {}},
                                                       {"/v1/explain", kExplainParameters},
                                                       {"/healthz", {}},
                                                       {"/readyz", {}},
                                                       {"/openapi.json", {}}}};
 constexpr std::array<Reply (*)(const Call&), kRoutes> kAnswers{
-    answer_status, answer_policies, answer_workloads, answer_endpoints, answer_flows,
-    answer_stats,  answer_explain,  answer_health,    answer_ready,     answer_openapi};
-constexpr std::array<std::string_view, 4> kLaterRoutes{"/v1/tokens", "/v1/alerts", "/v1/events", "/metrics"};
+    answer_status, answer_policies, answer_workloads, answer_endpoints, answer_flows, answer_tokens, answer_token,
+    answer_alerts, answer_stats,    answer_explain,   answer_health,    answer_ready, answer_openapi};
+constexpr std::array<std::string_view, 2> kLaterRoutes{"/v1/events", "/metrics"};
+
+// Whether `path` is the route's; of one that ends in {one}, with what stands there.
+bool is_route(std::string_view route, std::string_view path, std::string_view& last_segment) {
+  auto brace = route.find('{');
+  if (brace == std::string_view::npos) return route == path;
+  if (!path.starts_with(route.substr(0, brace))) return false;
+  last_segment = path.substr(brace);
+  return !last_segment.empty() && last_segment.find('/') == std::string_view::npos;
+}
 
 std::string_view nearest_route(std::string path) {
   std::array<std::string_view, kRoutes> paths;
@@ -240,11 +302,13 @@ Reply Router::handle(std::string_view method, std::string_view target, Time now)
     return problem(405, "This API only reads: use GET or HEAD. Policies change through files, not here.");
   auto parsed = parse_target(target);
   if (!parsed) return problem(parsed.error());
-  auto route = std::ranges::find(kRouteTable, parsed->path, &RouteInfo::path);
+  std::string_view last_segment;
+  auto route = std::ranges::find_if(
+      kRouteTable, [&](const RouteInfo& info) { return is_route(info.path, parsed->path, last_segment); });
   if (route == kRouteTable.end()) return unknown_path(parsed->path);
   auto query = parse_query(*parsed, route->parameters, now);
   if (!query) return problem(query.error());
-  Call call{state_, cursors_, *route, *query};
+  Call call{state_, cursors_, *route, *query, last_segment};
   return kAnswers[static_cast<std::size_t>(route - kRouteTable.begin())](call);
 }
 

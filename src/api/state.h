@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "store/flow_history.h"
+#include "token/tracker.h"
 
 namespace casa::api {
 
@@ -142,6 +143,7 @@ class State {
   [[nodiscard]] virtual Result<ExplainView> explain(const ExplainQuery& query) const = 0;
   [[nodiscard]] virtual std::vector<std::string> baseline() const = 0;  // one sentence per baseline rule
   [[nodiscard]] virtual const store::FlowHistory& flows() const = 0;
+  [[nodiscard]] virtual const token::Tracker& tokens() const = 0;
 };
 
 }  // namespace casa::api

@@ -18,11 +18,14 @@ using policy::Node;
 using policy::Path;
 using policy::Report;
 
-constexpr std::array<std::string_view, 9> kKeys = {"policyDir", "apiSocket",   "cgroupRoot", "bpffs", "stateDir",
-                                                   "logLevel",  "enforcement", "limits",     "dns"};
+constexpr std::array<std::string_view, 10> kKeys = {"policyDir", "apiSocket",   "cgroupRoot", "bpffs", "stateDir",
+                                                    "logLevel",  "enforcement", "limits",     "dns",   "tokens"};
 constexpr std::array<std::string_view, 3> kDnsKeys = {"resolvers", "resolvConf", "clusterDomain"};
 constexpr std::array<std::string_view, 6> kLimitKeys = {"cgroups",   "workloads", "policyEntries",
                                                         "addresses", "prefixes",  "names"};
+constexpr std::array<std::string_view, 1> kTokenKeys = {"eventClasses"};
+constexpr std::array<std::string_view, 3> kEventClassKeys = {"class", "method", "path"};
+constexpr std::array<std::string_view, 3> kEventClassWords = {"issuance", "exchange", "introspection"};
 constexpr std::array<std::string_view, 2> kEnforcement = {"enforce", "audit"};
 constexpr std::size_t kMaxConfigBytes = 1u << 20;
 constexpr std::size_t kMaxLimit = 16u << 20;
@@ -69,6 +72,42 @@ void read_dns(Report& report, const Path& path, const Node* node, Config& config
   }
 }
 
+void read_event_class(Report& report, const Path& path, const Node* item, event::EventClasses& classes) {
+  static constexpr event::EventClass kClasses[] = {event::EventClass::kIssuance, event::EventClass::kExchange,
+                                                   event::EventClass::kIntrospection};
+  Fields fields(report, path, item, kEventClassKeys);
+  if (!fields.usable()) return;
+  Path word_path = path / "class", method_path = path / "method", path_path = path / "path";
+  auto word = policy::read_choice(report, word_path, fields["class"], kEventClassWords);
+  auto method = policy::read_text(report, method_path, fields["method"]);
+  auto pattern = policy::read_text(report, path_path, fields["path"]);
+  if (policy::is_null(fields["class"]) || policy::is_null(fields["path"])) {
+    report.error(item->at, "{}: class and path are needed, as in {{class: issuance, path: /oauth/token}}", path);
+    return;
+  }
+  if (!word || !pattern) return;
+  Status added = classes.add(kClasses[*word], method ? std::string_view(*method) : "POST", *pattern);
+  if (!added) report.error(item->at, "{}: {}", path, policy::Raw{added.error().context});
+}
+
+// A list replaces the built-in one: whoever writes it knows the token endpoints of this system.
+void read_tokens(Report& report, const Path& path, const Node* node, Config& config) {
+  if (policy::is_null(node)) return;
+  Fields fields(report, path, node, kTokenKeys);
+  if (!fields.usable()) return;
+  const Node* list = fields["eventClasses"];
+  if (policy::is_null(list)) return;
+  Path list_path = path / "eventClasses";
+  if (list->type != Node::Type::kSequence) {
+    report.error(list->at, "{}: not a list; write items such as {{class: issuance, path: /oauth/token}}", list_path);
+    return;
+  }
+  config.event_classes.clear();
+  std::size_t index = 0;
+  for (const Node* item = list->first; item != nullptr; item = item->next)
+    read_event_class(report, list_path[index++], item, config.event_classes);
+}
+
 void read_document(Report& report, const Node* root, Config& config) {
   if (policy::is_null(root)) return;
   Path top;
@@ -89,6 +128,8 @@ void read_document(Report& report, const Node* root, Config& config) {
     config.audit = *choice == 1;
   Path dns = top / "dns";
   read_dns(report, dns, fields["dns"], config);
+  Path tokens = top / "tokens";
+  read_tokens(report, tokens, fields["tokens"], config);
   if (policy::is_null(fields["limits"])) return;
   Path limits_path = top / "limits";
   Fields limits(report, limits_path, fields["limits"], kLimitKeys);

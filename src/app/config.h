@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "compile/compile.h"
+#include "event/token_class.h"
 
 namespace casa::app {
 
@@ -22,6 +23,7 @@ struct Config {
   std::string resolv_conf = "/etc/resolv.conf";
   std::vector<IpAddress> resolvers;  // trusted instead of those of resolv.conf, at port 53
   std::string cluster_domain = "cluster.local";
+  event::EventClasses event_classes;  // tokens.eventClasses
 };
 
 inline constexpr const char* kDefaultConfigPath = "/etc/casad/casad.yaml";

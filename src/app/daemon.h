@@ -30,6 +30,7 @@
 #include "identity/snapshot.h"
 #include "source/directory.h"
 #include "store/flow_history.h"
+#include "token/tracker.h"
 
 namespace casa::app {
 
@@ -49,6 +50,7 @@ class Daemon final : public api::State, private source::Handler {
   [[nodiscard]] Result<api::ExplainView> explain(const api::ExplainQuery& query) const override;
   [[nodiscard]] std::vector<std::string> baseline() const override;
   [[nodiscard]] const store::FlowHistory& flows() const override { return history_; }
+  [[nodiscard]] const token::Tracker& tokens() const override { return tracker_; }
 
  private:
   void on_upsert(source::Document document) override;
@@ -76,6 +78,10 @@ class Daemon final : public api::State, private source::Handler {
   void wait_for_ring();
   void drain_ring();
   void handle_record(const datapath::Datapath::Record& record);
+  // token_news.cpp
+  void handle_token(const casa_token_event& record);
+  void set_signature(const event::Sha256& sha256, casa_signature signature);
+  void tell(const token::Alert& alert);
   void end_refused(const casa_event& record);
   void end_udp_flows();
   void end_unjudged();
@@ -117,6 +123,7 @@ class Daemon final : public api::State, private source::Handler {
   identity::Snapshot snapshot_;
   compile::Compiled compiled_;
   event::Decoder decoder_;
+  token::Tracker tracker_;
   store::FlowHistory history_;
 
   const std::chrono::system_clock::time_point started_;

@@ -65,6 +65,11 @@ void Daemon::handle_record(const datapath::Datapath::Record& news) {
     schedule_rebuild();
     return;
   }
+  if (news.token != nullptr) {
+    handle_token(*news.token);
+    end_refused(record);
+    return;
+  }
   if (record.kind == CASA_EVENT_DENIED) end_refused(record);
   if (record.kind == CASA_EVENT_FLOW_END && record.protocol == static_cast<std::uint8_t>(policy::Protocol::kUdp)) {
     closed_udp_.insert(record.cookie);

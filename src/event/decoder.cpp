@@ -90,10 +90,23 @@ void Decoder::add_name(std::uint32_t identity, PeerName name) {
 
 void Decoder::learn(const identity::Snapshot& snapshot, const identity::ObjectSet& objects,
                     identity::Allocator& allocator) {
-  for (const auto& [name, w] : snapshot.workloads)
+  decltype(instances_) instances;
+  auto add_instances = [&](const std::vector<identity::CgroupInstance>& places) {
+    for (const auto& place : places) {
+      auto known = instances_.find(place.id);
+      bool same = known != instances_.end() && *known->second == place.path;
+      instances.emplace(place.id, same ? known->second : std::make_shared<const std::string>(place.path));
+    }
+  };
+  for (const auto& [name, w] : snapshot.workloads) {
     add_name(w.identity, {PeerName::Kind::kWorkload, name.ns, name.name, w.kind, "", ""});
-  for (const auto& [ns, mas] : snapshot.mas_namespaces)
+    add_instances(w.instances);
+  }
+  for (const auto& [ns, mas] : snapshot.mas_namespaces) {
     add_name(mas.undeclared, {PeerName::Kind::kWorkload, ns, "(undeclared)", "Cgroup", "", ""});
+    add_instances(mas.instances);
+  }
+  instances_ = std::move(instances);
   for (const auto& [name, service] : snapshot.services)
     if (!service.implicit)
       add_name(service.identity, {PeerName::Kind::kService, name.ns, name.name, "", name.name, ""});

@@ -12,6 +12,7 @@
 
 #include "casa/abi/policy.h"
 #include "event/flow.h"
+#include "event/sighting.h"
 #include "identity/snapshot.h"
 
 namespace casa::event {
@@ -43,6 +44,10 @@ class Decoder {
   // A denial that the daemon itself found: it is in no kernel total.
   Flow decode_found(const casa_event& record) { return flow_of(record); }
 
+  // Nothing for a record of another kind, and for a request that is no event of a token.
+  std::optional<Sighting> decode_sighting(const casa_token_event& record, const EventClasses& classes) const;
+  std::optional<AppNews> decode_app(const casa_token_event& record) const;
+
   // A UDP conversation as the kernel's table has it.
   Flow decode_udp(const casa_udp_key& key, const casa_sk& state, News news);
 
@@ -58,9 +63,11 @@ class Decoder {
   std::chrono::system_clock::time_point wall_time(std::uint64_t monotonic_ns) const;
   Flow flow_of(const casa_event& record) const;
   void add_name(std::uint32_t identity, PeerName name);
+  Instance instance_of(std::uint64_t cgroup_id) const;
 
   std::unordered_map<std::uint32_t, std::shared_ptr<const PeerName>> names_;
   std::unordered_map<std::uint32_t, std::shared_ptr<const std::string>> policies_;
+  std::unordered_map<std::uint64_t, std::shared_ptr<const std::string>> instances_;  // by cgroup id
   std::unordered_map<DenialKey, KnownDenial> denials_;
   std::shared_ptr<const PeerName> unknown_;
 };

@@ -166,8 +166,12 @@ const FlowRow& FlowHistory::add(const Flow& flow) {
     return row;
   }
   close_row(row, flow.last_seen);
+  casa_app app = row.app;
+  casa_unread unread = row.unread;
   open_.erase(it);  // before append(), which may forget this very row
   FlowRow& next = append(flow, true);
+  next.app = app;
+  next.unread = unread;
   open_.emplace(key, next.id);
   return next;
 }
@@ -206,6 +210,8 @@ FlowRow& FlowHistory::append(const Flow& flow, bool open) {
     oldest = FlowRow{id, open, flow};
   }
   last_id_ = id;
+  if (static_cast<std::size_t>(flow.verdict) < made_by_verdict_.size())
+    ++made_by_verdict_[static_cast<std::size_t>(flow.verdict)];
   return row_of(id);
 }
 
@@ -215,6 +221,37 @@ void FlowHistory::forget(const FlowRow& row) {
   if (row.flow.news != News::kDenied) return;
   auto it = denials_.find(denial_hash(row.flow));
   if (it != denials_.end() && it->second == row.id) denials_.erase(it);
+}
+
+FlowRow* FlowHistory::live_row(const Flow& flow) {
+  auto it = flow.socket == 0 ? open_.end() : open_.find(key_of(flow));
+  return it == open_.end() ? nullptr : &row_of(it->second);
+}
+
+std::uint64_t FlowHistory::carry(const event::Sighting& sighting) {
+  FlowRow* row = live_row(sighting.flow);
+  if (row == nullptr) return 0;
+  if (sighting.shape != CASA_TOKEN_NONE) ++row->tokens;
+  if (sighting.is_token()) {
+    row->token = sighting.sha256;
+    row->token_event = sighting.event;
+  }
+  row->flow.last_seen = std::max(row->flow.last_seen, sighting.flow.last_seen);
+  return row->id;
+}
+
+FlowHistory::Spoken FlowHistory::speak(const event::AppNews& news) {
+  FlowRow* row = live_row(news.flow);
+  if (row == nullptr) return {0, true, true};
+  Spoken spoken{row->id, news.app != CASA_APP_UNKNOWN && news.app != row->app,
+                news.unread != CASA_UNREAD_NOTHING && news.unread != row->unread};
+  if (spoken.app) row->app = news.app;
+  if (spoken.unread) row->unread = news.unread;
+  return spoken;
+}
+
+const FlowRow* FlowHistory::find(std::uint64_t id) const {
+  return id == 0 || id > last_id_ || id <= last_id_ - rows_.size() ? nullptr : &row_of(id);
 }
 
 FlowHistory::Page FlowHistory::query(const FlowFilter& filter, std::size_t limit, std::uint64_t before_id) const {

@@ -2,6 +2,7 @@
 // changes its row in place; denials of the same key within a row's minute add up. Not thread-safe: one owner.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "event/flow.h"
+#include "event/sighting.h"
 
 namespace casa::store {
 
@@ -17,6 +19,11 @@ struct FlowRow {
   std::uint64_t id = 0;  // increases with each new row, never reused in a daemon's life
   bool open = false;     // the flow is live
   event::Flow flow;
+  casa_app app = CASA_APP_UNKNOWN;           // what it speaks
+  casa_unread unread = CASA_UNREAD_NOTHING;  // why it is not read (any more)
+  event::EventClass token_event{};           // of the last token that has a hash; kNone: there was none
+  event::Sha256 token{};                     // its hash
+  std::uint64_t tokens = 0;                  // requests with a token, as far as they were read
 };
 
 // All set conditions hold together.
@@ -37,6 +44,16 @@ class FlowHistory {
   // Returns the row that it became.
   const FlowRow& add(const event::Flow& flow);
 
+  // A request of a live flow carried a token, or none to a token endpoint. The row's id; 0 when no live flow is that one.
+  std::uint64_t carry(const event::Sighting& sighting);
+  struct Spoken {
+    std::uint64_t row_id = 0;          // 0: no live flow is that one
+    bool app = false, unread = false;  // that was news
+  };
+  Spoken speak(const event::AppNews& news);
+  // Null when it was forgotten, or never was.
+  [[nodiscard]] const FlowRow* find(std::uint64_t id) const;
+
   struct Page {
     std::vector<FlowRow> rows;                    // newest row first
     std::optional<std::uint64_t> next_before_id;  // pass as before_id for the next page; nothing when this was the last
@@ -47,6 +64,8 @@ class FlowHistory {
   [[nodiscard]] std::size_t size() const;
   [[nodiscard]] std::uint64_t total_added() const;  // rows ever made
   [[nodiscard]] std::uint64_t forgotten() const;    // rows that made room for newer ones
+  // Rows ever made, by casa_verdict.
+  [[nodiscard]] const std::array<std::uint64_t, 4>& made_by_verdict() const { return made_by_verdict_; }
 
  private:
   // What names a live flow: cookies are unique within a network namespace only before Linux 5.13.
@@ -66,6 +85,7 @@ class FlowHistory {
   [[nodiscard]] std::uint64_t denial_hash(const event::Flow& flow) const;
 
   FlowRow& append(const event::Flow& flow, bool open);
+  FlowRow* live_row(const event::Flow& flow);
   const FlowRow& add_denial(const event::Flow& flow);
   void forget(const FlowRow& row);
   FlowRow& row_of(std::uint64_t id) { return rows_[(id - 1) % capacity_]; }
@@ -75,6 +95,7 @@ class FlowHistory {
   std::uint64_t seed_;         // the far end chooses addresses and ports: it must not know how they hash
   std::vector<FlowRow> rows_;  // row `id` stands at (id - 1) % capacity_
   std::uint64_t last_id_ = 0;
+  std::array<std::uint64_t, 4> made_by_verdict_{};
   std::unordered_map<FlowKey, std::uint64_t, FlowKeyHash> open_;  // live flow to row
   std::unordered_map<std::uint64_t, std::uint64_t> denials_;      // denial_hash to the newest row of that key
 };

@@ -42,6 +42,22 @@ inline event::Flow flow(std::uint64_t socket, casa_verdict verdict, casa_reason 
   return f;
 }
 
+// On the flow of socket 1. Each byte of the hash is `token`; 0: the token was not hashed.
+inline event::Sighting sighting(std::uint8_t token, api::Time time) {
+  event::Sighting s;
+  s.flow = flow(1, CASA_ALLOWED, CASA_REASON_ENDPOINT_ALLOWED, time);
+  s.flow.news = event::News::kUpdate;
+  s.instance = {4711, std::make_shared<const std::string>("team-a.slice/agent.service")};
+  s.sha256.fill(token);
+  s.shape = token == 0 ? CASA_TOKEN_UNHASHED : CASA_TOKEN_JWT;
+  s.length = 800;
+  s.app = CASA_APP_HTTP1;
+  s.event = event::EventClass::kUse;
+  s.method = "POST";
+  s.path = "/mcp";
+  return s;
+}
+
 class FakeState : public api::State {
  public:
   FakeState() {
@@ -62,6 +78,20 @@ class FakeState : public api::State {
     auto unknown = flow(4, CASA_DENIED, CASA_REASON_NO_LISTENER, now);
     unknown.destination = party({event::PeerName::Kind::kNobody, "", "", "", "", ""});
     history.add(unknown);
+    history.carry(sighting(0xab, allowed.time));
+    tracker.see(sighting(0xab, now - std::chrono::minutes(20)), 1);
+    tracker.see(sighting(0xcd, now - std::chrono::minutes(10)), 1);
+    auto stolen = sighting(0xab, now - std::chrono::minutes(5));
+    stolen.flow.source = party(workload("team-a", "rogue"), "10.1.0.3", 40001);
+    stolen.flow.destination = party({event::PeerName::Kind::kWorld, "", "", "", "", ""}, "203.0.113.7", 80);
+    stolen.flow.policy = std::make_shared<const std::string>("team-a/rogue");
+    stolen.flow.verdict = CASA_AUDIT;
+    stolen.alg_none = stolen.duplicate = true;
+    tracker.see(stolen, 0);
+    auto app = event::AppNews{stolen.flow, stolen.instance, CASA_APP_HTTP1, CASA_VIA_WIRE, CASA_UNREAD_AMBIGUOUS};
+    tracker.see(app, 0, true, true);
+    app.flow = allowed;
+    history.speak(app);
   }
 
   [[nodiscard]] api::StatusView status() const override {
@@ -154,10 +184,12 @@ class FakeState : public api::State {
     return {"Loopback inside a workload is always allowed."};
   }
   [[nodiscard]] const store::FlowHistory& flows() const override { return history; }
+  [[nodiscard]] const token::Tracker& tokens() const override { return tracker; }
 
   bool ready = true, explain_throws = false;
   std::size_t many_workloads = 0;
   store::FlowHistory history{100'000};
+  token::Tracker tracker;
 };
 
 }  // namespace casa::test

@@ -43,6 +43,8 @@ using Strings = std::vector<std::string>;
 TEST_CASE_METHOD(Fixture, "every route answers") {
   for (const auto& route : route_table()) {
     std::string target(route.path);
+    if (target == "/v1/tokens/{sha256}")
+      target = "/v1/tokens/abababababababababababababababababababababababababababababababab";
     if (target == "/v1/explain") target += "?from=team-a/agent&to=tools/mcp-server:8080";
     CHECK(get(target).status == 200);
     CHECK(router.handle("HEAD", target, {}).status == 200);
@@ -172,6 +174,37 @@ TEST_CASE_METHOD(Fixture, "explain") {
              ContainsSubstring(R"("verdict":"DENIED")"));
 }
 
+TEST_CASE_METHOD(Fixture, "tokens and alerts") {
+  std::string ab, cd;
+  for (int i = 0; i < 32; ++i) {
+    ab += "ab";
+    cd += "cd";
+  }
+  CHECK(items("/v1/tokens", "sha256") == Strings{cd, ab});
+  CHECK(items("/v1/tokens?workload=team-a/rogue", "sha256") == Strings{ab});
+  CHECK(items("/v1/tokens?since=8m", "sha256") == Strings{ab});
+  CHECK(items("/v1/tokens?until=8m", "sha256") == Strings{cd});
+  CHECK(items("/v1/tokens?limit=1", "sha256") == Strings{cd});
+  CHECK(get("/v1/tokens?kind=jwt").status == 400);
+  auto token = get("/v1/tokens/" + ab);
+  CHECK(token.status == 200);
+  CHECK_THAT(token.body, ContainsSubstring(R"("request":"POST /mcp")"));
+  CHECK_THAT(token.body, ContainsSubstring(R"("firstPresenter":{"namespace":"team-a","workload":"agent")"));
+  CHECK(get("/v1/tokens/" + std::string(64, 'A')).status == 404);
+  CHECK(get("/v1/tokens/abc").status == 400);
+  CHECK(get("/v1/tokens/" + ab + "/x").status == 404);
+  CHECK(get("/v1/tokens/").status == 404);
+  CHECK(items("/v1/alerts", "kind") == Strings{"ambiguous_http", "duplicate_authorization", "token_alg_none",
+                                               "token_replay", "token_unexpected_destination"});
+  CHECK(items("/v1/alerts?kind=token_replay", "kind") == Strings{"token_replay"});
+  CHECK(items("/v1/alerts?kind=token_replay&workload=agent", "kind").empty());
+  CHECK(items("/v1/alerts?namespace=nobody", "kind").empty());
+  CHECK_THAT(get("/v1/alerts?kind=token_reply").body, ContainsSubstring("Did you mean 'token_replay'?"));
+  CHECK(get("/v1/alerts?kind=").status == 400);
+  CHECK_THAT(get("/v1/flows").body,
+             ContainsSubstring(R"("token":{"sha256":")" + ab + R"(","event":"use"},"tokens":1)"));
+}
+
 TEST_CASE_METHOD(Fixture, "unknown paths name the nearest route") {
   auto detail = [&](const std::string& target) {
     auto reply = get(target);
@@ -188,7 +221,7 @@ TEST_CASE_METHOD(Fixture, "unknown paths name the nearest route") {
   CHECK_THAT(detail("//v1/flows"), ContainsSubstring("There is no"));
   CHECK_THAT(detail("/"), ContainsSubstring("openapi.json"));
   CHECK(detail("/" + std::string(15'000, 'x')).size() < 500);
-  for (const char* later : {"/v1/tokens", "/v1/alerts", "/v1/events", "/metrics"})
+  for (const char* later : {"/v1/events", "/metrics"})
     CHECK_THAT(detail(later), ContainsSubstring("This version of casad does not have"));
 }
 

@@ -104,3 +104,38 @@ TEST_CASE("config dns: errors say where, and what to write") {
   CHECK(Read("dns: {clusterDomain: 10.0.0.1}\n").error().starts_with("1:22: error: dns.clusterDomain: "));
   CHECK(Read("dns: {resolvConf: [x]}\n").error().starts_with("1:19: error: dns.resolvConf: "));
 }
+
+TEST_CASE("config tokens: event classes replace those that are built in") {
+  Read r(
+      "tokens:\n  eventClasses:\n  - {class: issuance, path: /sso/token}\n"
+      "  - {class: introspection, method: GET, path: '/{x}/whoami'}\n");
+  CAPTURE(r.error());
+  REQUIRE(r.status);
+  CHECK(r.config.event_classes.last_segments() == std::vector<std::string>{"token", "whoami"});
+  CHECK(r.config.event_classes.classify("GET", "/a/whoami", false) == casa::event::EventClass::kIntrospection);
+  for (const char* text : {"tokens:\n", "tokens: {}\n", "tokens: {eventClasses: }\n"}) {
+    Read same(text);
+    REQUIRE(same.status);
+    CHECK(same.config.event_classes.last_segments().size() == 4);
+  }
+  Read none("tokens: {eventClasses: []}\n");
+  REQUIRE(none.status);
+  CHECK(none.config.event_classes.last_segments().empty());
+}
+
+TEST_CASE("config tokens: errors say where, and what to write") {
+  const std::pair<const char*, const char*> cases[] = {
+      {"tokens: {eventClass: []}\n", "1:10: error: tokens.eventClass: unknown field; did you mean eventClasses?"},
+      {"tokens: {eventClasses: /a}\n",
+       "1:24: error: tokens.eventClasses: not a list; write items such as {class: issuance, path: /oauth/token}"},
+      {"tokens:\n  eventClasses:\n  - {class: issuance}\n",
+       "3:5: error: tokens.eventClasses[0]: class and path are needed, as in {class: issuance, path: /oauth/token}"},
+      {"tokens:\n  eventClasses:\n  - {class: issuance, path: '/a/{x}'}\n",
+       "3:5: error: tokens.eventClasses[0]: the last segment cannot be {x}: the kernel knows token endpoints by it"},
+  };
+  for (const auto& [text, error] : cases) {
+    CAPTURE(text);
+    CHECK(Read(text).error() == error);
+  }
+  CHECK(Read("tokens: {eventClasses: [{class: use, path: /a}]}\n").error().find("issuance") != std::string::npos);
+}

@@ -364,6 +364,61 @@ TEST_CASE("100,000 open rows: memory, and the time of a whole scan") {
              ms(added).count(), ms(scan).count());
 }
 
+TEST_CASE("a flow's row carries its tokens and what it speaks") {
+  FlowHistory history(3);
+  history.add(flow_of(News::kStart, 1));
+  event::Sighting sighting;
+  sighting.flow = flow_of(News::kUpdate, 1, kNoon + 5s);
+  sighting.shape = CASA_TOKEN_JWT;
+  sighting.sha256.fill(0xab);
+  sighting.event = event::EventClass::kExchange;
+  CHECK(history.carry(sighting) == 1);
+  const FlowRow* row = history.find(1);
+  REQUIRE(row != nullptr);
+  CHECK(row->tokens == 1);
+  CHECK(row->token == sighting.sha256);
+  CHECK(row->token_event == event::EventClass::kExchange);
+  CHECK(row->flow.last_seen == kNoon + 5s);
+  sighting.shape = CASA_TOKEN_UNHASHED;
+  sighting.event = event::EventClass::kUse;
+  CHECK(history.carry(sighting) == 1);
+  sighting.shape = CASA_TOKEN_NONE;
+  CHECK(history.carry(sighting) == 1);
+  CHECK(history.find(1)->tokens == 2);
+  CHECK(history.find(1)->token_event == event::EventClass::kExchange);  // of the last one with a hash
+  sighting.flow.socket = 2;
+  CHECK(history.carry(sighting) == 0);
+  sighting.flow.socket = 0;  // an observer of TLS has no socket
+  CHECK(history.carry(sighting) == 0);
+
+  event::AppNews news{flow_of(News::kUpdate, 1), {}, CASA_APP_HTTP1, CASA_VIA_WIRE, CASA_UNREAD_NOTHING};
+  auto spoken = history.speak(news);
+  CHECK(spoken.row_id == 1);
+  CHECK(spoken.app);
+  CHECK_FALSE(spoken.unread);
+  news.unread = CASA_UNREAD_AMBIGUOUS;
+  spoken = history.speak(news);
+  CHECK_FALSE(spoken.app);
+  CHECK(spoken.unread);
+  spoken = history.speak(news);
+  CHECK_FALSE((spoken.app || spoken.unread));
+  // Another verdict makes another row of the same connection: it speaks what it spoke.
+  history.add(flow_of(News::kUpdate, 1, kNoon, CASA_AUDIT));
+  CHECK(history.find(2)->app == CASA_APP_HTTP1);
+  CHECK(history.find(2)->unread == CASA_UNREAD_AMBIGUOUS);
+  CHECK(history.find(2)->tokens == 0);
+  CHECK(history.made_by_verdict()[CASA_ALLOWED] == 1);
+  CHECK(history.made_by_verdict()[CASA_AUDIT] == 1);
+  history.add(flow_of(News::kStart, 3));
+  history.add(flow_of(News::kStart, 4));
+  CHECK(history.find(1) == nullptr);
+  CHECK(history.find(0) == nullptr);
+  CHECK(history.find(5) == nullptr);
+  news.flow.socket = 99;
+  spoken = history.speak(news);  // nothing is known of it, so it counts
+  CHECK((spoken.row_id == 0 && spoken.app && spoken.unread));
+}
+
 }  // namespace casa::store
 
 namespace casa::event {
@@ -371,7 +426,7 @@ namespace casa::event {
 TEST_CASE("the words of a flow") {
   CHECK(std::string(to_string(CASA_AUDIT)) == "AUDIT");
   CHECK(std::string(to_string(CASA_REASON_RAW_SOCKET)) == "raw_socket");
-  CHECK(std::string(to_string(static_cast<casa_reason>(63))) == "unknown_reason");
+  CHECK(std::string(to_string(static_cast<casa_reason>(31))) == "unknown_reason");
   CHECK(std::string(to_string(CASA_INGRESS)) == "ingress");
   CHECK(protocol_name(6) == "tcp");
   CHECK(protocol_name(58) == "icmpv6");
