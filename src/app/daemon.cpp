@@ -47,7 +47,7 @@ Status Daemon::start() {
   TRY(prepare_state_dir());
   for (const auto& [feature, state] : datapath_->features())
     if (state != "on") spdlog::warn("feature {} is {}", feature, state);
-  TRY(datapath_->set_token_paths({"token", "token_exchange", "exchange", "introspect"}));
+  TRY(datapath_->set_token_paths(config_.event_classes.last_segments()));
   stats_seen_ = datapath_->stats();
   if (datapath_->found_links_elsewhere()) begin_gap(std::nullopt);
   for (const auto& denial : datapath_->denials()) decoder_.start_from(denial.key, denial.value);
