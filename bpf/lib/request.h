@@ -232,8 +232,8 @@ __noinline int casa_request_wants(struct __sk_buff *skb, struct casa_request *r)
     return CASA_READ_LOST | CASA_UNREAD_AMBIGUOUS << 16;
   case CASA_WANT_FOREIGN:
   case CASA_WANT_H2:
-    return CASA_READ_LOST | (r->number <= 1 || r->flags & CASA_REQUEST_UPGRADE ? CASA_UNREAD_OPAQUE
-                                                                             : CASA_UNREAD_TRUNCATED) << 16;
+    return CASA_READ_LOST | (r->told && !(r->flags & CASA_REQUEST_UPGRADE) ? CASA_UNREAD_TRUNCATED : CASA_UNREAD_OPAQUE)
+                                << 16;
   default:
     return CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16;
   }
