@@ -12,9 +12,10 @@ namespace casa::api {
 
 void write(JsonWriter& out, const StatusView& status);
 void write(JsonWriter& out, const PolicyView& policy);
-void write(JsonWriter& out, const WorkloadView& workload);
+void write(JsonWriter& out, const WorkloadView& workload, const token::Activity& activity);
 void write(JsonWriter& out, const EndpointView& endpoint);
-void write(JsonWriter& out, const StatsView& stats);
+// With the counts of tokens; perMinute is as of `now`.
+void write(JsonWriter& out, const StatsView& stats, const token::Tracker& tracker, Time now);
 void write(JsonWriter& out, const ExplainView& explain);
 void write(JsonWriter& out, const store::FlowRow& row);
 void write_who(JsonWriter& out, const event::PeerName& who);  // members of an object
@@ -22,6 +23,8 @@ void write_party(JsonWriter& out, std::string_view name, const event::Party& par
 void write(JsonWriter& out, const token::TokenRow& row);
 void write_token_with_path(JsonWriter& out, const token::TokenRow& row);
 void write(JsonWriter& out, const token::Alert& alert);
+void write_coverage(JsonWriter& out, const token::Coverage& coverage);             // a member
+void write_token_stats(JsonWriter& out, const token::Tracker& tracker, Time now);  // members
 void write_strings(JsonWriter& out, std::string_view name, const std::vector<std::string>& values);
 
 }  // namespace casa::api

@@ -60,6 +60,9 @@ constexpr std::string_view kPaths = R"json({
       {"$ref": "#/components/parameters/protocol"}, {"$ref": "#/components/parameters/baseline"}],
     "responses": {"200": {"$ref": "#/components/responses/Explain"}, "400": {"$ref": "#/components/responses/Problem"},
       "404": {"$ref": "#/components/responses/Problem"}}}},
+  "/metrics": {"get": {"operationId": "getMetrics", "summary": "For Prometheus: the text exposition format, version 0.0.4",
+    "responses": {"200": {"description": "metrics", "content": {"text/plain": {"schema": {"type": "string"}}}},
+      "400": {"$ref": "#/components/responses/Problem"}}}},
   "/healthz": {"get": {"operationId": "getHealth", "summary": "The daemon's loop runs",
     "responses": {"200": {"description": "ok", "content": {"text/plain": {"schema": {"type": "string"}}}}}}},
   "/readyz": {"get": {"operationId": "getReady", "summary": "The first generation is in the kernel",
@@ -161,11 +164,13 @@ constexpr std::string_view kSchemas = R"json("schemas": {
     "allowedSources": {"$ref": "#/components/schemas/Strings"},
     "llmEndpoint": {"type": "string", "description": "fqdn:port"},
     "tokens": {"type": "string", "description": "Of spec.tokens what is not the default: exfiltration: drop, tlsObserver: go"}}},
-  "Instance": {"type": "object", "required": ["cgroup"], "properties": {
+  "Instance": {"type": "object", "required": ["cgroup", "tokenCoverage"], "properties": {
+    "tokenCoverage": {"$ref": "#/components/schemas/Coverage"},
     "cgroup": {"type": "string", "description": "Path below the cgroup2 root."},
     "cgroupId": {"type": "string", "description": "A 64-bit number in decimal."},
     "since": {"$ref": "#/components/schemas/Time"}}},
-  "Workload": {"type": "object", "required": ["namespace", "name", "mode", "state", "policies", "instances", "declaredCgroups", "addresses"], "properties": {
+  "Workload": {"type": "object", "required": ["namespace", "name", "mode", "state", "policies", "instances", "declaredCgroups", "addresses", "tokenCoverage"], "properties": {
+    "tokenCoverage": {"$ref": "#/components/schemas/Coverage"},
     "namespace": {"type": "string"}, "name": {"type": "string"}, "kind": {"type": "string"},
     "identity": {"type": "integer"},
     "mode": {"type": "string", "description": "enforce, audit or exempt"},
@@ -189,7 +194,11 @@ constexpr std::string_view kSchemas = R"json("schemas": {
     "callers": {"$ref": "#/components/schemas/Strings", "description": "Of an FQDN: workloads that may call it."},
     "resolved": {"type": "array", "items": {"$ref": "#/components/schemas/NamedAddress"}, "description": "Of an FQDN."},
     "lastError": {"type": "string", "description": "Of an FQDN: what the daemon's own resolver met last; absent when all is well."}}},
-  "Stats": {"type": "object", "required": ["counters", "deniedByReason", "flows"], "properties": {
+  "Stats": {"type": "object", "required": ["counters", "deniedByReason", "flows", "tokens", "alerts"], "properties": {
+    "tokens": {"$ref": "#/components/schemas/TokenStats"},
+    "alerts": {"type": "object", "required": ["stored", "total", "forgotten", "byKind"], "properties": {
+      "stored": {"type": "integer"}, "total": {"type": "integer"}, "forgotten": {"type": "integer"},
+      "byKind": {"type": "object", "additionalProperties": {"type": "integer"}, "description": "Findings, recurrences included."}}},
     "counters": {"type": "object", "additionalProperties": {"type": "integer"}},
     "deniedByReason": {"type": "object", "additionalProperties": {"type": "integer"}},
     "flows": {"type": "object", "required": ["stored", "total", "forgotten"], "properties": {
@@ -253,6 +262,31 @@ constexpr std::string_view kTokenSchemas =
   "Signature": {"type": "string", "enum": ["unverified", "valid", "invalid", "expired", "unknown_key"]},
   "Unread": {"type": "string", "enum": ["start", "opaque", "truncated", "ambiguous"], "description": "Why a connection is not read (any more): older than the programs; not HTTP in clear text; a head or token longer than is read, or out of step; HTTP that two readers would read in two ways. Absent: nothing was missed."},
   "AlertKind": {"type": "string", "enum": ["token_unexpected_destination", "token_replay", "token_invalid_signature", "token_alg_none", "duplicate_authorization", "ambiguous_http"]},
+  "Coverage": {"type": "object", "required": ["connections", "unread", "kinds"], "description": "How far requests could be read. What was not seen may have happened all the same: see docs/tokens.md.", "properties": {
+    "connections": {"type": "object", "required": ["http", "http2", "tls", "other"], "description": "By what their first bytes are.", "properties": {
+      "http": {"type": "integer"}, "http2": {"type": "integer"}, "tls": {"type": "integer"}, "other": {"type": "integer"}}},
+    "unread": {"type": "object", "required": ["start", "opaque", "truncated", "ambiguous"], "description": "Connections that are not read (any more), by why.", "properties": {
+      "start": {"type": "integer"}, "opaque": {"type": "integer"}, "truncated": {"type": "integer"}, "ambiguous": {"type": "integer"}}},
+    "kinds": {"$ref": "#/components/schemas/Strings", "description": "wire (HTTP/1), wire-h2, tls-uprobe: what was read; opaque: something was not. Empty: there was nothing yet."}}},
+  "Counts": {"type": "object", "required": ["issuances", "exchanges", "introspections", "uses", "refused", "perMinute", "distinctTokens", "distinctTokensEstimated"], "properties": {
+    "namespace": {"type": "string"}, "workload": {"type": "string"},
+    "cgroup": {"type": "string", "description": "Of an instance, below the cgroup2 root."},
+    "cgroupId": {"type": "string"},
+    "issuances": {"type": "integer"}, "exchanges": {"type": "integer"}, "introspections": {"type": "integer"}, "uses": {"type": "integer"},
+    "refused": {"type": "integer", "description": "Requests with a token that the kernel stopped; in none of the four."},
+    "perMinute": {"type": "integer", "description": "Events in the last 60 seconds."},
+    "distinctTokens": {"type": "integer"},
+    "distinctTokensEstimated": {"type": "boolean", "description": "There were more than 1024: distinctTokens is an estimate, with a standard error of 1.6 %."}}},
+  "ManyCounts": {"type": "array", "items": {"$ref": "#/components/schemas/Counts"}},
+  "TokenStats": {"type": "object", "required": ["total", "byNamespace", "byWorkload", "byInstance", "ledger", "instancesForgotten", "withoutRoom"], "description": "Events of tokens since the daemon started.", "properties": {
+    "total": {"$ref": "#/components/schemas/Counts"},
+    "byNamespace": {"$ref": "#/components/schemas/ManyCounts"},
+    "byWorkload": {"$ref": "#/components/schemas/ManyCounts"},
+    "byInstance": {"$ref": "#/components/schemas/ManyCounts", "description": "The 4096 that were heard of last."},
+    "ledger": {"type": "object", "required": ["stored", "total", "forgotten"], "properties": {
+      "stored": {"type": "integer"}, "total": {"type": "integer"}, "forgotten": {"type": "integer"}}},
+    "instancesForgotten": {"type": "integer"},
+    "withoutRoom": {"type": "integer", "description": "News of workloads beyond the 16384 that have counts of their own."}}},
   "Place": {"type": "object", "required": ["kind"], "properties": {
     "namespace": {"type": "string"}, "workload": {"type": "string"},
     "kind": {"type": "string", "description": "As of a flow's end."},

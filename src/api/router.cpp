@@ -8,6 +8,7 @@
 #include <random>
 
 #include "api/json.h"
+#include "api/metrics.h"
 #include "api/openapi.h"
 #include "api/query.h"
 #include "base/text.h"
@@ -20,6 +21,7 @@ struct Call {
   const Cursors& cursors;
   const RouteInfo& route;
   const Query& query;
+  Time now;
   std::string_view last_segment;  // of a route that ends in {one}
 };
 
@@ -50,8 +52,8 @@ void end_page(JsonWriter& out, const std::string& next_cursor) {
 
 // A page of a list whose rows have a unique key: in the order of the keys, from the first one past the cursor. A row
 // that comes or goes between two pages therefore neither repeats nor hides another.
-template <typename View, typename Key, typename Matches>
-Reply keyed_page(const Call& call, const std::vector<View>& views, Key key, Matches matches) {
+template <typename View, typename Key, typename Matches, typename Write>
+Reply keyed_page(const Call& call, const std::vector<View>& views, Key key, Matches matches, Write write_item) {
   std::string after;
   if (!call.query.cursor.empty()) {
     auto position = call.cursors.open(call.route.path, call.query.cursor);
@@ -72,7 +74,7 @@ Reply keyed_page(const Call& call, const std::vector<View>& views, Key key, Matc
   }
   JsonWriter out;
   out.begin_object().key("items").begin_array();
-  for (const auto& row : rows) write(out, *row.second);
+  for (const auto& row : rows) write_item(out, *row.second);
   end_page(out, next);
   return json_reply(out);
 }
@@ -90,7 +92,14 @@ std::string make_key(std::string_view ns, std::string_view name, std::string_vie
 bool in_namespace(const Query& query, const std::string& ns) { return query.ns.empty() || query.ns == ns; }
 
 Reply answer_status(const Call& call) { return whole(call.state.status()); }
-Reply answer_stats(const Call& call) { return whole(call.state.stats()); }
+
+Reply answer_stats(const Call& call) {
+  JsonWriter out;
+  write(out, call.state.stats(), call.state.tokens(), call.now);
+  return json_reply(out);
+}
+
+Reply answer_metrics(const Call& call) { return {200, kMetricsText, write_metrics(call.state, call.now)}; }
 
 Reply answer_policies(const Call& call) {
   auto matches = [&](const PolicyView& policy) {
@@ -98,7 +107,8 @@ Reply answer_policies(const Call& call) {
     return in_namespace(call.query, policy.ns) && means_workload(call.query.workload, policy.ns, target);
   };
   return keyed_page(
-      call, call.state.policies(), [](const PolicyView& p) { return make_key(p.ns, p.name, p.kind); }, matches);
+      call, call.state.policies(), [](const PolicyView& p) { return make_key(p.ns, p.name, p.kind); }, matches,
+      [](JsonWriter& out, const PolicyView& p) { write(out, p); });
 }
 
 Reply answer_workloads(const Call& call) {
@@ -106,7 +116,8 @@ Reply answer_workloads(const Call& call) {
     return in_namespace(call.query, workload.ns) && means_workload(call.query.workload, workload.ns, workload.name);
   };
   return keyed_page(
-      call, call.state.workloads(), [](const WorkloadView& w) { return make_key(w.ns, w.name, w.kind); }, matches);
+      call, call.state.workloads(), [](const WorkloadView& w) { return make_key(w.ns, w.name, w.kind); }, matches,
+      [&](JsonWriter& out, const WorkloadView& w) { write(out, w, call.state.tokens().activity()); });
 }
 
 Reply answer_endpoints(const Call& call) {
@@ -129,7 +140,8 @@ Reply answer_endpoints(const Call& call) {
   auto key = [](const EndpointView& e) {
     return make_key(e.ns, e.fqdn.empty() ? e.name : e.fqdn, fmt::format("{:05} {}", e.port, e.protocol));
   };
-  return keyed_page(call, call.state.endpoints(), key, matches);
+  return keyed_page(call, call.state.endpoints(), key, matches,
+                    [](JsonWriter& out, const EndpointView& e) { write(out, e); });
 }
 
 template <typename Row>
@@ -236,7 +248,7 @@ constexpr std::array<std::string_view, 7> kAlertParameters{"since", "until", "na
                                                            "kind",  "limit", "cursor"};
 constexpr std::array<std::string_view, 4> kExplainParameters{"from", "to", "protocol", "baseline"};
 
-constexpr std::size_t kRoutes = 13;
+constexpr std::size_t kRoutes = 14;
 constexpr std::array<RouteInfo, kRoutes> kRouteTable{{{"/v1/status", {}},
                                                       {"/v1/policies", kListParameters},
                                                       {"/v1/workloads", kListParameters},
@@ -247,13 +259,14 @@ constexpr std::array<RouteInfo, kRoutes> kRouteTable{{{"/v1/status", {}},
                                                       {"/v1/alerts", kAlertParameters},
                                                       {"/v1/stats", {}},
                                                       {"/v1/explain", kExplainParameters},
+                                                      {"/metrics", {}},
                                                       {"/healthz", {}},
                                                       {"/readyz", {}},
                                                       {"/openapi.json", {}}}};
 constexpr std::array<Reply (*)(const Call&), kRoutes> kAnswers{
-    answer_status, answer_policies, answer_workloads, answer_endpoints, answer_flows, answer_tokens, answer_token,
-    answer_alerts, answer_stats,    answer_explain,   answer_health,    answer_ready, answer_openapi};
-constexpr std::array<std::string_view, 2> kLaterRoutes{"/v1/events", "/metrics"};
+    answer_status, answer_policies, answer_workloads, answer_endpoints, answer_flows,  answer_tokens, answer_token,
+    answer_alerts, answer_stats,    answer_explain,   answer_metrics,   answer_health, answer_ready,  answer_openapi};
+constexpr std::array<std::string_view, 1> kLaterRoutes{"/v1/events"};
 
 // Whether `path` is the route's; of one that ends in {one}, with what stands there.
 bool is_route(std::string_view route, std::string_view path, std::string_view& last_segment) {
@@ -308,7 +321,7 @@ Reply Router::handle(std::string_view method, std::string_view target, Time now)
   if (route == kRouteTable.end()) return unknown_path(parsed->path);
   auto query = parse_query(*parsed, route->parameters, now);
   if (!query) return problem(query.error());
-  Call call{state_, cursors_, *route, *query, last_segment};
+  Call call{state_, cursors_, *route, *query, now, last_segment};
   return kAnswers[static_cast<std::size_t>(route - kRouteTable.begin())](call);
 }
 

@@ -80,7 +80,76 @@ void write_row(JsonWriter& out, const TokenRow& row) {
   out.field("sightings", row.sightings);
 }
 
+// Members of an object.
+void write_counts(JsonWriter& out, const token::Counts& counts, Time now) {
+  auto count = [&](event::EventClass event) { return counts.events[static_cast<std::size_t>(event)]; };
+  out.field("issuances", count(event::EventClass::kIssuance))
+      .field("exchanges", count(event::EventClass::kExchange))
+      .field("introspections", count(event::EventClass::kIntrospection))
+      .field("uses", count(event::EventClass::kUse))
+      .field("refused", counts.refused)
+      .field("perMinute", counts.minute.count(now))
+      .field("distinctTokens", counts.tokens.count())
+      .field("distinctTokensEstimated", counts.tokens.estimated());
+}
+
+template <typename Store>
+void write_kept(JsonWriter& out, const Store& store) {
+  out.field("stored", store.size()).field("total", store.total_added()).field("forgotten", store.forgotten());
+}
+
 }  // namespace
+
+void write_coverage(JsonWriter& out, const token::Coverage& coverage) {
+  out.key("tokenCoverage").begin_object().key("connections").begin_object();
+  for (auto app : {CASA_APP_HTTP1, CASA_APP_HTTP2, CASA_APP_TLS, CASA_APP_OTHER})
+    out.field(event::to_string(app), coverage.connections[app]);
+  out.end_object().key("unread").begin_object();
+  for (auto why : {CASA_UNREAD_START, CASA_UNREAD_OPAQUE, CASA_UNREAD_TRUNCATED, CASA_UNREAD_AMBIGUOUS})
+    out.field(event::to_string(why), coverage.unread[why]);
+  out.end_object();
+  write_strings(out, "kinds", coverage.kinds());
+  out.end_object();
+}
+
+void write_token_stats(JsonWriter& out, const token::Tracker& tracker, Time now) {
+  const auto& activity = tracker.activity();
+  out.key("tokens").begin_object().key("total").begin_object();
+  write_counts(out, activity.node(), now);
+  out.end_object().key("byNamespace").begin_array();
+  for (const auto& [ns, counts] : activity.namespaces()) {
+    out.begin_object().field("namespace", ns);
+    write_counts(out, counts, now);
+    out.end_object();
+  }
+  out.end_array().key("byWorkload").begin_array();
+  for (const auto& [key, scope] : activity.workloads()) {
+    out.begin_object().field("namespace", key.first).field("workload", key.second);
+    write_counts(out, scope.counts, now);
+    out.end_object();
+  }
+  out.end_array().key("byInstance").begin_array();
+  for (const auto& instance : activity.instances()) {
+    out.begin_object().field("namespace", instance.workload.first).field("workload", instance.workload.second);
+    if (instance.path) out.field("cgroup", *instance.path);
+    out.field("cgroupId", std::to_string(instance.cgroup_id));
+    write_counts(out, instance.scope.counts, now);
+    out.end_object();
+  }
+  out.end_array().key("ledger").begin_object();
+  write_kept(out, tracker.ledger());
+  out.end_object()
+      .field("instancesForgotten", activity.instances_forgotten())
+      .field("withoutRoom", activity.without_room())
+      .end_object()
+      .key("alerts")
+      .begin_object();
+  write_kept(out, tracker.alerts());
+  out.key("byKind").begin_object();
+  for (std::size_t i = 0; i < token::kAlertKinds; ++i)
+    out.field(token::to_string(static_cast<token::AlertKind>(i)), tracker.alerts().counts()[i]);
+  out.end_object().end_object();
+}
 
 void write(JsonWriter& out, const TokenRow& row) {
   write_row(out, row);

@@ -82,7 +82,12 @@ void write(JsonWriter& out, const PolicyView& policy) {
   out.end_object();
 }
 
-void write(JsonWriter& out, const WorkloadView& workload) {
+void write(JsonWriter& out, const WorkloadView& workload, const token::Activity& activity) {
+  // A workload that nothing was heard of has a coverage too: one of nothing.
+  static const token::Scope kNothing;
+  auto coverage_of = [](const token::Scope* scope) -> const token::Coverage& {
+    return scope == nullptr ? kNothing.coverage : scope->coverage;
+  };
   out.begin_object().field("namespace", workload.ns).field("name", workload.name);
   optional_text(out, "kind", workload.kind);
   if (workload.identity != 0) out.field("identity", workload.identity);
@@ -94,11 +99,13 @@ void write(JsonWriter& out, const WorkloadView& workload) {
     // A 64-bit number does not survive every JSON reader; kernfs ids do pass 2^53 on long-lived hosts.
     if (instance.cgroup_id != 0) out.field("cgroupId", std::to_string(instance.cgroup_id));
     optional_time(out, "since", instance.since);
+    write_coverage(out, coverage_of(activity.find_instance(instance.cgroup_id)));
     out.end_object();
   }
   out.end_array();
   write_strings(out, "declaredCgroups", workload.declared_cgroups);
   write_strings(out, "addresses", workload.addresses);
+  write_coverage(out, coverage_of(activity.find_workload(workload.ns, workload.name)));
   out.end_object();
 }
 
@@ -126,7 +133,7 @@ void write(JsonWriter& out, const EndpointView& endpoint) {
   out.end_object();
 }
 
-void write(JsonWriter& out, const StatsView& stats) {
+void write(JsonWriter& out, const StatsView& stats, const token::Tracker& tracker, Time now) {
   out.begin_object();
   write_map(out, "counters", stats.counters);
   write_map(out, "deniedByReason", stats.denied_by_reason);
@@ -136,6 +143,7 @@ void write(JsonWriter& out, const StatsView& stats) {
       .field("total", stats.flows_total)
       .field("forgotten", stats.flows_forgotten)
       .end_object();
+  write_token_stats(out, tracker, now);
   out.end_object();
 }
 
