@@ -23,6 +23,7 @@ namespace casa::jwt::test {
 inline std::string base64url(std::string_view bytes) {
   static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
   std::string out;
+  out.reserve(bytes.size() * 4 / 3 + 4);  // one buffer, so that a caller can wipe all of it
   unsigned held = 0, bits = 0;
   for (unsigned char c : bytes) {
     held = (held << 8 | c) & 0xffff;
