@@ -111,8 +111,10 @@ asio::awaitable<Status> connect(Plain& stream, const Location& location, const s
   for (const auto& address : addresses) {
     if (++tried > kMaxAddresses) break;
     auto endpoint = endpoint_of(address, location.port);
+    error_code ec;
+    stream.socket().close(ec);  // one that failed is of its address's family still
     auto result = co_await stream.async_connect(endpoint, kAwait);
-    error_code ec = std::get<0>(result);
+    ec = std::get<0>(result);
     if (!ec) co_return Status();
     std::string what = "connecting to " + with_port(address, location.port);
     last = explain(what.c_str(), ec);
