@@ -7,6 +7,10 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+/* Run by the daemon when it has read tokens (bpf_prog_test_run): as often as the ring has room, and again when that is read. */
+SEC("syscall")
+int casa_wipe(void *unused) { return casa_wipe_ring(); }
+
 /* A packet that is longer than one round reads goes on in the next. */
 SEC("cgroup_skb/egress")
 int casa_req_out(struct __sk_buff *skb) {

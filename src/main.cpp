@@ -35,6 +35,7 @@ int report(const casa::Error& error) {
 struct RunFlags {
   std::string config_path = casa::app::kDefaultConfigPath;
   std::string policy_dir, api_socket, cgroup_root, bpffs, state_dir, log_level, enforcement, resolv_conf;
+  std::string jwks, jwks_ca;
 };
 
 void add_run_flags(CLI::App& app, RunFlags& flags) {
@@ -48,6 +49,9 @@ void add_run_flags(CLI::App& app, RunFlags& flags) {
   app.add_option("--log-level", flags.log_level, "trace, debug, info, warning or error (logLevel)");
   app.add_option("--resolv-conf", flags.resolv_conf,
                  "names the trusted resolvers and the search list (dns.resolvConf)");
+  app.add_option("--jwks", flags.jwks,
+                 "checks the signatures of tokens: file or https URL of the keys (tokens.signature.jwks, enabled)");
+  app.add_option("--jwks-ca", flags.jwks_ca, "PEM file of that URL's certificate authorities (tokens.signature.ca)");
   app.add_option("--enforcement", flags.enforcement, "enforce, or audit for the whole node (enforcement)")
       ->check(CLI::IsMember({"enforce", "audit"}));
 }
@@ -65,6 +69,9 @@ casa::Result<Config> make_config(const CLI::App& app, const RunFlags& flags) {
   take(flags.state_dir, config.state_dir);
   take(flags.log_level, config.log_level);
   take(flags.resolv_conf, config.resolv_conf);
+  take(flags.jwks, config.tokens.signature.jwks);
+  take(flags.jwks_ca, config.tokens.signature.ca);
+  if (!flags.jwks.empty()) config.tokens.signature.enabled = true;
   if (!flags.enforcement.empty()) config.audit = flags.enforcement == "audit";
   return config;
 }

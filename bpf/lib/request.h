@@ -9,6 +9,7 @@
 
 #include "http1.h"
 #include "look.h"
+#include "raw.h"
 
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -184,10 +185,26 @@ __noinline int casa_judge_token(struct __sk_buff *skb, struct casa_request *r, c
   return reason ? reason : r->pending ? CASA_READ_HELD : 0;
 }
 
+/* A JWT of which nothing is known is for the daemon to check. */
+static __always_inline void casa_give_token(struct __sk_buff *skb, const struct casa_request *r, casa_u32 from,
+                                            casa_u32 end) {
+  struct casa_token_key key;
+  __builtin_memcpy(key.sha256, r->known_sha256, CASA_SHA256_LEN);
+  int wanted = (r->known_flags & 0xf) == CASA_TOKEN_JWT && !bpf_map_lookup_elem(&casa_token, &key);
+  casa_hand_over(skb, &key, from, end, wanted ? r->known_length : 0);
+}
+
+/* The token's bytes of this packet, up to `end`, which is not its last one. Nobody comes back to them. */
+static __always_inline void casa_token_part(struct __sk_buff *skb, struct casa_request *r, casa_u32 end) {
+  casa_gather_token(skb, r->token_at, end, !r->hashed);
+  casa_hash_packet(skb, r, end);
+}
+
 /* The token that ends at `end` in this packet. */
 __noinline int casa_token_ends(struct __sk_buff *skb, struct casa_request *r, casa_u32 end) {
   if (!r)
     return CASA_REASON_FAULT;
+  casa_u32 from = r->token_at;
   casa_u64 print = casa_print_end(r);
   int known = r->known_length == r->length && r->known_print == print;
   if (!known) {
@@ -196,6 +213,7 @@ __noinline int casa_token_ends(struct __sk_buff *skb, struct casa_request *r, ca
     casa_token_end(r, print);
     casa_count(CASA_STAT_TOKENS_HASHED);
   }
+  casa_give_token(skb, r, from, end);
   return casa_judge_token(skb, r, known);
 }
 
@@ -337,6 +355,8 @@ static __always_inline void casa_end_reading(struct __sk_buff *skb, struct casa_
   state->flags &= ~CASA_SK_REQUESTS;
   if (sk)
     bpf_sk_storage_delete(&casa_request, sk);
+  if (sk)
+    bpf_sk_storage_delete(&casa_gathered, sk);
 }
 
 static __always_inline void casa_leave_unread(struct __sk_buff *skb, struct casa_sk *state, casa_u32 app,
@@ -408,7 +428,7 @@ static __always_inline int casa_token_goes_on(struct __sk_buff *skb, struct casa
     r->scheme = 0;
     return casa_token_ends(skb, r, end);
   }
-  casa_hash_packet(skb, r, end);
+  casa_token_part(skb, r, end);
   return CASA_READ_MORE;
 }
 
@@ -455,7 +475,7 @@ static __always_inline int casa_read_packet(struct __sk_buff *skb, struct casa_l
   if (read == CASA_READ_MORE && r->scheme)
     return casa_token_goes_on(skb, l, r, end);
   if (read == CASA_READ_ON && r->scheme)
-    casa_hash_packet(skb, r, r->at);
+    casa_token_part(skb, r, r->at);
   return read;
 }
 

@@ -6,6 +6,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/text.h"
+#include "jwt/location.h"
 #include "policy/fields.h"
 #include "policy/names.h"
 #include "policy/readers.h"
@@ -21,14 +23,16 @@ using policy::Report;
 constexpr std::array<std::string_view, 10> kKeys = {"policyDir", "apiSocket",   "cgroupRoot", "bpffs", "stateDir",
                                                     "logLevel",  "enforcement", "limits",     "dns",   "tokens"};
 constexpr std::array<std::string_view, 3> kDnsKeys = {"resolvers", "resolvConf", "clusterDomain"};
+constexpr std::array<std::string_view, 2> kTokenKeys = {"eventClasses", "signature"};
+constexpr std::array<std::string_view, 4> kSignatureKeys = {"enabled", "jwks", "ca", "refreshSeconds"};
 constexpr std::array<std::string_view, 6> kLimitKeys = {"cgroups",   "workloads", "policyEntries",
                                                         "addresses", "prefixes",  "names"};
-constexpr std::array<std::string_view, 1> kTokenKeys = {"eventClasses"};
 constexpr std::array<std::string_view, 3> kEventClassKeys = {"class", "method", "path"};
 constexpr std::array<std::string_view, 3> kEventClassWords = {"issuance", "exchange", "introspection"};
 constexpr std::array<std::string_view, 2> kEnforcement = {"enforce", "audit"};
 constexpr std::size_t kMaxConfigBytes = 1u << 20;
 constexpr std::size_t kMaxLimit = 16u << 20;
+constexpr std::size_t kMinRefresh = 10, kMaxRefresh = 86400;
 
 void read_limit(Report& report, const Path& path, const Node* node, std::size_t& limit) {
   if (policy::is_null(node)) return;
@@ -91,21 +95,52 @@ void read_event_class(Report& report, const Path& path, const Node* item, event:
 }
 
 // A list replaces the built-in one: whoever writes it knows the token endpoints of this system.
-void read_tokens(Report& report, const Path& path, const Node* node, Config& config) {
-  if (policy::is_null(node)) return;
-  Fields fields(report, path, node, kTokenKeys);
-  if (!fields.usable()) return;
-  const Node* list = fields["eventClasses"];
+void read_event_classes(Report& report, const Path& list_path, const Node* list, event::EventClasses& classes) {
   if (policy::is_null(list)) return;
-  Path list_path = path / "eventClasses";
   if (list->type != Node::Type::kSequence) {
     report.error(list->at, "{}: not a list; write items such as {{class: issuance, path: /oauth/token}}", list_path);
     return;
   }
-  config.event_classes.clear();
+  classes.clear();
   std::size_t index = 0;
   for (const Node* item = list->first; item != nullptr; item = item->next)
-    read_event_class(report, list_path[index++], item, config.event_classes);
+    read_event_class(report, list_path[index++], item, classes);
+}
+
+void read_seconds(Report& report, const Path& path, const Node* node, std::uint32_t& seconds) {
+  if (policy::is_null(node)) return;
+  bool plain = node->type == Node::Type::kScalar && node->plain;
+  auto value = plain ? parse_number(node->text, kMaxRefresh) : std::nullopt;
+  if (value && *value >= kMinRefresh) seconds = static_cast<std::uint32_t>(*value);
+  else
+    report.error(node->at, "{}: not a number of seconds; write a whole number from {} to {}", path, kMinRefresh,
+                 kMaxRefresh);
+}
+
+void read_signature(Report& report, const Path& path, const Node* node, SignatureConfig& config) {
+  if (policy::is_null(node)) return;
+  Fields fields(report, path, node, kSignatureKeys);
+  if (!fields.usable()) return;
+  if (auto value = policy::read_bool(report, path / "enabled", fields["enabled"])) config.enabled = *value;
+  if (auto value = policy::read_text(report, path / "ca", fields["ca"])) config.ca = *value;
+  read_seconds(report, path / "refreshSeconds", fields["refreshSeconds"], config.refresh_seconds);
+  if (auto value = policy::read_text(report, path / "jwks", fields["jwks"])) {
+    config.jwks = *value;
+    if (auto location = jwt::parse_location(*value); !location)
+      report.error(fields["jwks"]->at, "{}: {}", path / "jwks", policy::Raw{location.error().context});
+  }
+  if (config.enabled && config.jwks.empty() && policy::is_null(fields["jwks"]))
+    report.error(node->at, "{}: it does not say where the keys are; write jwks: <a file's path or an https:// URL>",
+                 path);
+}
+
+void read_tokens(Report& report, const Path& path, const Node* node, Config& config) {
+  if (policy::is_null(node)) return;
+  Fields fields(report, path, node, kTokenKeys);
+  if (!fields.usable()) return;
+  Path classes = path / "eventClasses", signature = path / "signature";
+  read_event_classes(report, classes, fields["eventClasses"], config.event_classes);
+  read_signature(report, signature, fields["signature"], config.tokens.signature);
 }
 
 void read_document(Report& report, const Node* root, Config& config) {

@@ -1,6 +1,7 @@
 // How the daemon is to run: /etc/casad/casad.yaml, and a flag for every key of it (the flag wins).
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,6 +11,18 @@
 #include "event/token_class.h"
 
 namespace casa::app {
+
+// The check of signatures (docs/tokens.md).
+struct SignatureConfig {
+  bool enabled = false;
+  std::string jwks;  // a file's absolute path, or a URL
+  std::string ca;    // PEM file of the URL's certificate authorities; empty: the system's
+  std::uint32_t refresh_seconds = 300;
+};
+
+struct TokenConfig {
+  SignatureConfig signature;
+};
 
 struct Config {
   std::string policy_dir = "/etc/casad/policies.d";
@@ -24,6 +37,7 @@ struct Config {
   std::vector<IpAddress> resolvers;  // trusted instead of those of resolv.conf, at port 53
   std::string cluster_domain = "cluster.local";
   event::EventClasses event_classes;  // tokens.eventClasses
+  TokenConfig tokens;
 };
 
 inline constexpr const char* kDefaultConfigPath = "/etc/casad/casad.yaml";

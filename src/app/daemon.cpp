@@ -55,6 +55,7 @@ Status Daemon::start() {
   TRY(server_->start());
   source_ = std::make_unique<source::DirectorySource>(io_, config_.policy_dir, static_cast<source::Handler&>(*this));
   TRY(source_->start());
+  TRY(start_signatures());
   TRY(start_dns());
   watch_signals();
   watch_ring();
@@ -75,6 +76,7 @@ Status Daemon::run() {
   source_->stop();
   resolv_conf_->stop();
   resolver_->stop();
+  if (signatures_) signatures_->stop();
   (void)allocator_.save(config_.state_dir + "/identities");
   spdlog::info(
       "casad has stopped; enforcement stays in the kernel (generation {}). `casad detach --bpffs {}` would end it",

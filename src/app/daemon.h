@@ -21,6 +21,7 @@
 #include "api/state.h"
 #include "app/config.h"
 #include "app/documents.h"
+#include "app/signatures.h"
 #include "compile/compile.h"
 #include "datapath/datapath.h"
 #include "dns/resolv_conf_watch.h"
@@ -66,10 +67,14 @@ class Daemon final : public api::State, private source::Handler {
   bool may_commit();
   void after_commit(bool changed);
   void attach();
+  // signatures.cpp
+  Status start_signatures();
+  void on_signature(const jwt::Verdict& verdict);
   // names.cpp
   Status start_dns();
   void on_resolv_conf(const dns::ResolvConf& conf);
   void learn(const std::string& fqdn, const std::vector<dns::Record>& records, std::uint32_t least_seconds);
+  void tell_key_server();
   void follow_names();
   void keep_names();
   [[nodiscard]] std::vector<api::EndpointView> named_endpoints() const;
@@ -116,6 +121,7 @@ class Daemon final : public api::State, private source::Handler {
   std::unique_ptr<api::Server> server_;
   std::unique_ptr<dns::ResolvConfWatch> resolv_conf_;
   std::unique_ptr<dns::Resolver> resolver_;
+  std::unique_ptr<Signatures> signatures_;  // null: not checked
   identity::DnsFacts dns_;
   identity::TokenFacts tokens_;
   bool dns_known_ = false;  // resolv.conf was read, or cannot be

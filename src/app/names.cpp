@@ -26,12 +26,16 @@ std::uint32_t seconds_left(const casa_learnt_slot& slot) {
 Status Daemon::start_dns() {
   auto inspection = datapath_->features().find("inspection");
   dns_.inspected = inspection != datapath_->features().end() && inspection->second == "on";
-  tokens_.read = datapath_->features().at("requests") == "on";
+  auto requests = datapath_->features().find("requests");
+  tokens_.read = requests != datapath_->features().end() && requests->second == "on";
   dns_.resolvers = config_.resolvers;
   dns_.cluster_domain = config_.cluster_domain;
   resolver_ = std::make_unique<dns::Resolver>(
       io_,
-      [this](const std::string& fqdn, const std::vector<dns::Record>& records) { learn(fqdn, records, kGraceSeconds); },
+      [this](const std::string& fqdn, const std::vector<dns::Record>& records) {
+        learn(fqdn, records, kGraceSeconds);
+        if (signatures_ && fqdn == signatures_->host()) tell_key_server();
+      },
       [](const std::string&) {});
   resolv_conf_ = std::make_unique<dns::ResolvConfWatch>(
       io_, config_.resolv_conf, [this](const dns::ResolvConf& conf) { on_resolv_conf(conf); },
@@ -39,6 +43,7 @@ Status Daemon::start_dns() {
         note_problem("resolv.conf", config_.resolvers.empty() ? problem : "");
         if (!dns_known_) on_resolv_conf({});
       });
+  if (signatures_ && !signatures_->host().empty()) resolver_->set_names({signatures_->host()});
   return resolv_conf_->start();
 }
 
@@ -75,11 +80,20 @@ void Daemon::learn(const std::string& fqdn, const std::vector<dns::Record>& reco
   note_problem("name " + fqdn, problem);
 }
 
+void Daemon::tell_key_server() {
+  std::vector<IpAddress> addresses;
+  for (const auto& [fqdn, state] : resolver_->states())
+    for (const auto& record : state.good)
+      if (fqdn == signatures_->host()) addresses.push_back(record.address);
+  signatures_->set_addresses(std::move(addresses));
+}
+
 // After a change of generation: other names, or other workloads that may call them.
 void Daemon::follow_names() {
   std::set<std::string> names;
   for (const auto& [fqdn, peer] : compiled_.names)
     if (!peer.subjects.empty()) names.insert(fqdn);
+  if (signatures_ && !signatures_->host().empty()) names.insert(signatures_->host());
   resolver_->set_names(names);
   keep_names();
 }

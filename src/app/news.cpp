@@ -104,6 +104,7 @@ void Daemon::every_second() {
     if (error) return;
     collect_denials();
     end_udp_flows();
+    if (signatures_) signatures_->every_second();
     look_after_attachment();
     look_for_failures();
     if (++seconds_ % kSweepSeconds == 0) {

@@ -245,6 +245,13 @@ class KernelDatapath final : public Datapath {
     return {};
   }
 
+  void enable_raw_tokens(bool on) override {
+    if (!requests_) return;
+    std::atomic_ref<std::uint32_t>(config_.at->token_flags)
+        .store(CASA_TOKENS_READ | (on ? CASA_TOKENS_VERIFY : 0u), std::memory_order_seq_cst);
+  }
+  RawTokens* raw_tokens() override { return requests_ ? &raw_tokens_ : nullptr; }
+
   std::vector<MapUse> map_use() const override { return tables_.use(); }
 
   const std::map<std::string, std::string>& features() const override { return features_; }
@@ -318,6 +325,7 @@ class KernelDatapath final : public Datapath {
   Status make_ring() {
     ring_.reset(ring_buffer__new(bpf_map__fd(enforce_->maps.casa_ring), on_record, this, nullptr));
     if (!ring_) return fail_errno(errno, "cannot read the event ring");
+    if (requests_) TRY(raw_tokens_.open(requests_));
     return {};
   }
 
@@ -377,6 +385,7 @@ class KernelDatapath final : public Datapath {
   BpfMap<casa_denial_key, casa_denial> denials_;
   BpfMap<casa_learnt_key, casa_learnt> learnt_;
   std::unique_ptr<ring_buffer, RingCloser> ring_;
+  RawTokens raw_tokens_;
   const RecordHandler* handler_ = nullptr;
   std::size_t remaining_ = 0, handled_ = 0;
 };

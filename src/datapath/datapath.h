@@ -19,6 +19,7 @@
 #include "casa/abi/token.h"
 #include "compile/compile.h"
 #include "compile/map_image.h"
+#include "datapath/raw_tokens.h"
 #include "datapath/tables.h"
 #include "identity/cgroups.h"
 
@@ -93,6 +94,11 @@ class Datapath {
   // POSTs to a path whose last segment is one of these are told also when they carry no token. At most CASA_MAX_TOKEN_PATHS of at most
   // CASA_PATH_SEGMENT_MAX characters each. Does nothing without the programs that read requests.
   virtual Status set_token_paths(const std::vector<std::string>& segments) = 0;
+
+  // Signatures. While it is on, the kernel hands each JWT over that it knows nothing of; off at first. Null without the programs that read
+  // requests. What was set before this run stays until it is forgotten.
+  virtual void enable_raw_tokens(bool on) = 0;
+  virtual RawTokens* raw_tokens() = 0;
 
   // Ends the connection of a refused packet, so that the application learns at once (SOCK_DESTROY).
   virtual Status end_connection(const casa_event& event) = 0;

@@ -39,6 +39,7 @@
 
 #define CASA_SHA256_LEN 32
 #define CASA_TOKEN_MAX 8192 /* bytes of a token that is hashed */
+#define CASA_RAW_RING_BYTES (1 << 19) /* casa_raw_ring: 63 tokens */
 #define CASA_HEAD_MAX 65536 /* bytes of a request's head */
 #define CASA_CHUNK 256            /* bytes of a packet that are read at once */
 #define CASA_METHOD_LEN 16

@@ -33,6 +33,7 @@
   X(TOKENS_SEEN, "tokensSeen")                                                                                         \
   X(TOKENS_HASHED, "tokensHashed")                                                                                     \
   X(FAIL_REQUEST, "failuresRequestStorage")                                                                            \
+  X(FAIL_RAW_TOKEN, "failuresTokenHandOver")                                                                           \
   X(ROOT_REPLACEMENTS, "rootReplacements") /* counted by the daemon; here, so that it survives it */
 
 enum casa_stat {
