@@ -31,6 +31,15 @@ static __always_inline __u64 casa_length(__u64 n, __u64 most) {
 }
 
 /*
+ * A place in an array of `size`, a power of two, that every verifier believes: the mask must be the last thing that is done to a 64-bit
+ * number, and the compiler leaves out one that it knows to change nothing.
+ */
+static __always_inline __u64 casa_place(__u64 n, __u64 size) {
+  asm volatile("" : "+r"(n));
+  return n & (size - 1);
+}
+
+/*
  * Zero, which the verifier takes for any number. Verifiers before 6.2 walk on apart for each constant, and each byte known
  * to be zero, that a stack holds: what is cleared with it looks like what is read from a map or a packet.
  */

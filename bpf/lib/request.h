@@ -7,115 +7,13 @@
 #ifndef CASA_BPF_REQUEST_H
 #define CASA_BPF_REQUEST_H
 
+#include "h2_request.h"
 #include "http1.h"
-#include "look.h"
 #include "raw.h"
 
-struct {
-  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
-  __uint(map_flags, BPF_F_NO_PREALLOC);
-  __type(key, int);
-  __type(value, struct casa_request);
-  CASA_PINNED;
-} casa_request SEC(".maps");
-
-struct {
-  __uint(type, BPF_MAP_TYPE_LRU_HASH);
-  __uint(max_entries, CASA_MAX_TOKENS);
-  __type(key, struct casa_token_key);
-  __type(value, struct casa_token);
-  CASA_PINNED;
-} casa_token SEC(".maps");
-
-struct {
-  __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, CASA_MAX_TOKEN_PATHS);
-  __type(key, struct casa_token_path_key);
-  __type(value, casa_u32);
-  CASA_PINNED;
-} casa_token_path SEC(".maps");
-
-/* What this connection's tokens are held to. */
-#define CASA_RULE_NO_TOKEN 1 /* no token may go there */
-#define CASA_RULE_VALID 2    /* only tokens that are known to be valid */
-#define CASA_RULE_INGRESS 4
-
-#define CASA_REQUEST_ROUNDS 300 /* chunks read at once: more than a head has */
 #define CASA_READ_AHEAD_MAX (1u << 29)
-#define CASA_PENDING_MAX 8      /* packets: a connection sends again after 0.2 s, and after twice as long each time */
-#define CASA_GAPS_MAX 512       /* segments that may come too early, one after the other, before the reading is given up */
-
-#define CASA_READ_HELD -2  /* until somebody has verified the token */
-#define CASA_READ_LOST 256 /* and above it enum casa_unread: this connection is not read any more */
-
-/* The cgroup that made `skb`'s socket a workload's. Global, as casa_subject_of_packet is. */
-__noinline casa_u64 casa_instance_of_packet(struct __sk_buff *skb) {
-  const struct casa_config *config = casa_get_config();
-  if (!config)
-    return 0;
-  casa_u64 found = 0, instance = 0;
-  for (casa_u32 i = 0; i < CASA_MAX_CGROUP_LEVEL; i++) {
-    casa_u32 level = config->level_min + i;
-    if (level > config->level_max)
-      break;
-    casa_u64 id = bpf_skb_ancestor_cgroup_id(skb, level), before = (casa_u32)found;
-    found = casa_subject_step(id, config->gen, (casa_u32)found);
-    if ((casa_u32)found != before)
-      instance = id;
-    if (found & CASA_SETTLED)
-      break;
-  }
-  return instance;
-}
-
-/*
- * Tells what `r` knows: a token (CASA_EVENT_TOKEN), or of the connection (CASA_EVENT_APP). `what`: for a token its shape, and above it its
- * flags; else enum casa_app, and above it enum casa_unread. `reason`: of a refusal, else 0.
- */
-__noinline int casa_tell_request(struct __sk_buff *skb, struct casa_request *r, casa_u32 kind, casa_u32 what,
-                                 casa_u32 reason) {
-  struct casa_sk *state = casa_state_of(skb);
-  if (!state)
-    return 0;
-  casa_u64 instance = casa_instance_of_packet(skb);
-  struct casa_token_event *e = bpf_ringbuf_reserve(&casa_ring, sizeof(*e), 0);
-  if (!e) {
-    casa_count(CASA_STAT_EVENTS_LOST);
-    return 0;
-  }
-  casa_count(CASA_STAT_EVENTS);
-  __builtin_memset((casa_u8 *)e + sizeof(e->event), 0, sizeof(*e) - sizeof(e->event));
-  casa_fill_event(&e->event, state, kind, IPPROTO_TCP);
-  e->event.time_ns = bpf_ktime_get_ns();
-  e->event.start_ns = state->start_ns;
-  e->event.rule = state->rule;
-  e->event.count = 1;
-  e->instance = instance;
-  if (reason) {
-    e->event.verdict = CASA_DENIED;
-    e->event.reason = reason;
-  }
-  if (kind == CASA_EVENT_APP) {
-    e->app = what;
-    e->unread = what >> 8;
-  } else if (r) {
-    e->app = r->told;
-    e->shape = what;
-    e->flags = what >> 8;
-    e->request = r->number;
-    __builtin_memcpy(e->method, r->method, CASA_METHOD_LEN);
-    __builtin_memcpy(e->path, r->path, CASA_PATH_LEN);
-    if (e->shape == CASA_TOKEN_JWT || e->shape == CASA_TOKEN_OPAQUE) {
-      e->length = r->known_length;
-      e->signature = r->signature;
-      __builtin_memcpy(e->sha256, r->known_sha256, CASA_SHA256_LEN);
-    } else {
-      e->length = what & 0xff ? r->length : 0;
-    }
-  }
-  bpf_ringbuf_submit(e, casa_wake_flags());
-  return 0;
-}
+#define CASA_PENDING_MAX 8 /* packets: a connection sends again after 0.2 s, and after twice as long each time */
+#define CASA_GAPS_MAX 512  /* segments that may come too early, one after the other, before the reading is given up */
 
 /* Hashes the token's bytes of this packet, from r->token_at to `end`. */
 __noinline int casa_hash_packet(struct __sk_buff *skb, struct casa_request *r, casa_u32 end) {
@@ -135,54 +33,6 @@ __noinline int casa_hash_packet(struct __sk_buff *skb, struct casa_request *r, c
     casa_hash_added(r, length);
   }
   return 0;
-}
-
-/* Is the path's last segment a token endpoint's, so that a POST to it is told also without a token? */
-static __always_inline int casa_is_token_path(const struct casa_request *r) {
-  struct casa_token_path_key key = {};
-  casa_u32 segment = r->segment, end = r->path_length;
-  for (casa_u32 i = 0; i < CASA_PATH_SEGMENT_MAX; i++) {
-    casa_u32 at = segment + i;
-    asm volatile("" : "+r"(at));
-    if (at >= end || at >= CASA_PATH_LEN)
-      break;
-    key.segment[i] = r->path[at];
-  }
-  return bpf_map_lookup_elem(&casa_token_path, &key) != 0;
-}
-
-static __always_inline int casa_is_post(const struct casa_request *r) {
-  return r->method_length == 4 && r->method[0] == 'P' && r->method[1] == 'O' && r->method[2] == 'S' &&
-         r->method[3] == 'T';
-}
-
-/* A token is known: tell it, and may it go on? A reason when not. */
-__noinline int casa_judge_token(struct __sk_buff *skb, struct casa_request *r, casa_u32 known) {
-  if (!r)
-    return CASA_REASON_FAULT;
-  struct casa_token_key key;
-  __builtin_memcpy(key.sha256, r->known_sha256, CASA_SHA256_LEN);
-  struct casa_token *found = bpf_map_lookup_elem(&casa_token, &key);
-  casa_u32 signature = found ? found->signature : CASA_SIGNATURE_UNVERIFIED;
-  if (found && signature == CASA_SIGNATURE_VALID && found->expires &&
-      found->expires <= (casa_u32)(bpf_ktime_get_ns() / CASA_NS_PER_SECOND))
-    signature = CASA_SIGNATURE_EXPIRED;
-  r->signature = signature;
-  casa_u32 what = r->known_flags & 0xf, flags = r->known_flags >> 4;
-  if (known)
-    flags |= CASA_TOKEN_KNOWN;
-  if (r->flags & CASA_REQUEST_SECOND)
-    flags |= CASA_TOKEN_DUPLICATE;
-  casa_u32 reason = 0;
-  if (r->rules & CASA_RULE_NO_TOKEN)
-    reason = CASA_REASON_TOKEN_DESTINATION;
-  else if (r->rules & CASA_RULE_VALID && signature == CASA_SIGNATURE_UNVERIFIED)
-    r->pending = 1;
-  else if (r->rules & CASA_RULE_VALID && signature != CASA_SIGNATURE_VALID)
-    reason = CASA_REASON_TOKEN_SIGNATURE;
-  casa_count(CASA_STAT_TOKENS_SEEN);
-  casa_tell_request(skb, r, CASA_EVENT_TOKEN, what | flags << 8, reason);
-  return reason ? reason : r->pending ? CASA_READ_HELD : 0;
 }
 
 /* A JWT of which nothing is known is for the daemon to check. */
@@ -217,13 +67,6 @@ __noinline int casa_token_ends(struct __sk_buff *skb, struct casa_request *r, ca
   return casa_judge_token(skb, r, known);
 }
 
-__noinline int casa_tell_app(struct __sk_buff *skb, struct casa_request *r, casa_u32 app) {
-  if (!r || r->told == app)
-    return 0;
-  r->told = app;
-  return casa_tell_request(skb, r, CASA_EVENT_APP, app, 0);
-}
-
 /* What the reader left in r->want. CASA_READ_ON, CASA_READ_LOST and more, or the reason of a refusal. */
 __noinline int casa_request_wants(struct __sk_buff *skb, struct casa_request *r) {
   if (!r)
@@ -239,17 +82,15 @@ __noinline int casa_request_wants(struct __sk_buff *skb, struct casa_request *r)
     return CASA_READ_ON;
   case CASA_WANT_HEAD_END:
     casa_tell_app(skb, r, CASA_APP_HTTP1);
-    casa_count(CASA_STAT_REQUESTS);
-    if (!(r->flags & CASA_REQUEST_TOKEN) && casa_is_post(r) && casa_is_token_path(r))
-      casa_tell_request(skb, r, CASA_EVENT_TOKEN, CASA_TOKEN_NONE, 0);
-    r->method_length = 0;
+    casa_head_ends(skb, r);
     return CASA_READ_ON;
   case CASA_WANT_BODY:
     return CASA_READ_ON;
   case CASA_WANT_AMBIGUOUS:
     return CASA_READ_LOST | CASA_UNREAD_AMBIGUOUS << 16;
-  case CASA_WANT_FOREIGN:
   case CASA_WANT_H2:
+    return casa_h2_begins(skb, r);
+  case CASA_WANT_FOREIGN:
     return CASA_READ_LOST | (r->told && !(r->flags & CASA_REQUEST_UPGRADE) ? CASA_UNREAD_TRUNCATED : CASA_UNREAD_OPAQUE)
                                 << 16;
   default:
@@ -303,6 +144,8 @@ __noinline int casa_read_requests(struct __sk_buff *skb, struct casa_request *r,
       r->at = at + taken;
       r->head += taken;
       next = r->want ? casa_request_wants(skb, r) : CASA_READ_ON;
+      if (r->told == CASA_APP_HTTP2) /* the rest is casa_read_h2's */
+        return next;
       if (r->head > CASA_HEAD_MAX)
         next = CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16;
     }
@@ -353,10 +196,11 @@ static __always_inline int casa_first_byte(struct __sk_buff *skb, const struct c
 static __always_inline void casa_end_reading(struct __sk_buff *skb, struct casa_sk *state) {
   struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
   state->flags &= ~CASA_SK_REQUESTS;
-  if (sk)
+  if (sk) {
     bpf_sk_storage_delete(&casa_request, sk);
-  if (sk)
+    bpf_sk_storage_delete(&casa_h2, sk);
     bpf_sk_storage_delete(&casa_gathered, sk);
+  }
 }
 
 static __always_inline void casa_leave_unread(struct __sk_buff *skb, struct casa_sk *state, casa_u32 app,
@@ -385,8 +229,7 @@ static __always_inline struct casa_request *casa_begin_requests(struct __sk_buff
     return 0;
   }
   struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
-  struct casa_request *r =
-      sk ? bpf_sk_storage_get(&casa_request, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
+  struct casa_request *r = sk ? bpf_sk_storage_get(&casa_request, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
   if (!r) {
     casa_count(CASA_STAT_FAIL_REQUEST);
     casa_leave_unread(skb, state, CASA_APP_UNKNOWN, CASA_UNREAD_TRUNCATED);
@@ -470,8 +313,11 @@ static __always_inline int casa_read_packet(struct __sk_buff *skb, struct casa_l
     return CASA_READ_MORE;
   casa_u32 begin = l->at + seen;
   r->at = r->token_at = begin;
-  int read = casa_read_requests(skb, r, end);
+  int is_h2 = r->told == CASA_APP_HTTP2;
+  int read = is_h2 ? casa_read_h2(skb, r, end) : casa_read_requests(skb, r, end);
   r->next += r->at - begin;
+  if (is_h2)
+    return read;
   if (read == CASA_READ_MORE && r->scheme)
     return casa_token_goes_on(skb, l, r, end);
   if (read == CASA_READ_ON && r->scheme)

@@ -170,6 +170,7 @@ void Daemon::on_signature(const jwt::Verdict& verdict) {
   if (verdict.signature != CASA_SIGNATURE_VALID && !verdict.why.empty())
     spdlog::debug("token {:02x}...: {}", fmt::join(verdict.sha256.begin(), verdict.sha256.begin() + 8, ""),
                   verdict.why);
+  set_signature(verdict.sha256, verdict.signature);
 }
 
 }  // namespace casa::app

@@ -1,7 +1,9 @@
 // bpf/inspect.bpf.c itself, compiled for user space: no line of the parsers is written twice. What the kernel gives it stands in bpf/
 // here and in machine.cpp.
 #include "../../bpf/inspect.bpf.c"
+#include "../../bpf/lib/h2_read.h"
 
+#include "h2.h"
 #include "programs.h"
 
 const struct casa_user_maps casa_user_maps = {
@@ -16,3 +18,5 @@ const struct casa_user_maps casa_user_maps = {
     .sk = &casa_sk,
     .stream = &casa_stream,
 };
+
+void h2_begin(struct casa_h2* h) { casa_h2_begin(h, 0); }

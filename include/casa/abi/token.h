@@ -168,4 +168,62 @@ struct casa_raw_token {
 };
 CASA_ASSERT_SIZE(struct casa_raw_token, 8232);
 
+/*
+ * casa_h2: socket storage of a connection that speaks HTTP/2: how far the caller's frames and their header blocks are read (bpf/lib/h2.h),
+ * and what later fields can refer to. The kernel's alone; no program but its readers looks into it.
+ */
+#define CASA_H2_NAMES 256 /* newest insertions into the dynamic table, of which the name is known; powers of two */
+#define CASA_H2_TOKENS 8  /* newest of them that are authorization, :path, :method, of which the value is known */
+#define CASA_H2_PATHS 4
+#define CASA_H2_METHODS 4
+#define CASA_H2_KEPT (CASA_H2_TOKENS + CASA_H2_PATHS + CASA_H2_METHODS)
+
+struct casa_h2_token {
+  casa_u8 sha256[CASA_SHA256_LEN];
+  casa_u32 length;
+  casa_u8 known_flags; /* as casa_request has it; 0: no token is in it */
+  casa_u8 pad[3];
+};
+CASA_ASSERT_SIZE(struct casa_h2_token, 40);
+
+struct casa_h2 {
+  casa_u32 skip;         /* so many bytes that follow need no reading: the caller passes over them */
+  casa_u32 frame_left;   /* of a header block's fragment in the present frame */
+  casa_u32 frame_stream; /* stream of the present frame */
+  casa_u32 stream;       /* stream of the present header block */
+  casa_u32 number;       /* integer being read */
+  casa_u32 string_left;  /* of a string, as it is sent */
+  casa_u32 name_length;  /* of the present field, decoded; at least, when `name_long` */
+  casa_u32 value_length;
+  casa_u32 table_size; /* the dynamic table's present maximum */
+  casa_u32 insertions; /* into it, so far */
+  casa_u32 longest;    /* name that was inserted */
+  casa_u8 phase;       /* of frames */
+  casa_u8 have;        /* bytes of the preface, or of a frame's header */
+  casa_u8 type;
+  casa_u8 flags;
+  casa_u8 padding;
+  casa_u8 in_block; /* a header block goes on in the next frame */
+  casa_u8 begun;    /* the present header block is a request's: fields of it were told */
+  casa_u8 field_phase;
+  casa_u8 form;    /* how the field is represented */
+  casa_u8 field;   /* enum casa_h2_field */
+  casa_u8 huffman; /* the string is coded */
+  casa_u8 place;   /* in the tree of that code */
+  casa_u8 shift;   /* of an integer's next bits */
+  casa_u8 match;   /* names that the present one can still be; bit 7: with an upper-case letter */
+  casa_u8 name_long;
+  casa_u8 passing; /* over the string */
+  casa_u8 query;   /* of a path, which is not told */
+  casa_u8 slot;    /* of `kept`: where to keep a value, or from where to tell it again */
+  casa_u8 next_token, next_path, next_method;
+  casa_u8 room;
+  casa_u16 want;                /* CASA_H2_WANT_*: what the reader cannot do by itself */
+  casa_u32 kept[CASA_H2_KEPT];  /* the insertion, from 1, whose value is there: tokens, paths, methods; 0 = free */
+  casa_u8 names[CASA_H2_NAMES]; /* of each insertion: field << 6 | the name's length, 63 when it is longer */
+  struct casa_h2_token tokens[CASA_H2_TOKENS];
+  char paths[CASA_H2_PATHS][CASA_PATH_LEN];
+  char methods[CASA_H2_METHODS][CASA_METHOD_LEN];
+};
+
 #endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * HTTP/2 in packets: the part of request.h that is for connections whose preface was read.
+ */
+#ifndef CASA_BPF_H2_REQUEST_H
+#define CASA_BPF_H2_REQUEST_H
+
+#include "h2_read.h"
+#include "sighting.h"
+
+struct {
+  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, struct casa_h2);
+  CASA_PINNED;
+} casa_h2 SEC(".maps");
+
+#define CASA_H2_HEAD_OF_PREFACE 18 /* what looks like an HTTP/1 head: `PRI * HTTP/2.0` and an empty line */
+
+static __always_inline struct casa_h2 *casa_h2_of(struct __sk_buff *skb, casa_u32 flags) {
+  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
+  return sk ? bpf_sk_storage_get(&casa_h2, sk, 0, flags) : 0;
+}
+
+/* The rest of the connection is HTTP/2. */
+static __always_inline int casa_h2_begins(struct __sk_buff *skb, struct casa_request *r) {
+  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
+  if (!sk || !r)
+    return CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16;
+  bpf_sk_storage_delete(&casa_h2, sk); /* of a connection that the socket had before */
+  struct casa_h2 *h = casa_h2_of(skb, BPF_SK_STORAGE_GET_F_CREATE);
+  if (!h) {
+    casa_count(CASA_STAT_FAIL_REQUEST);
+    return CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16;
+  }
+  casa_h2_begin(h, CASA_H2_HEAD_OF_PREFACE);
+  r->scheme = 0;
+  r->left = 0;
+  casa_tell_app(skb, r, CASA_APP_HTTP2);
+  return CASA_READ_ON;
+}
+
+/* Does what the reader left in h->want. CASA_READ_ON, CASA_READ_HELD, CASA_READ_LOST and more, or the reason of a refusal. */
+__noinline int casa_h2_wants(struct __sk_buff *skb, struct casa_h2 *h, struct casa_request *r) {
+  if (!h || !r)
+    return CASA_REASON_FAULT;
+  casa_u32 want = h->want;
+  int next = CASA_READ_ON;
+  h->want = 0;
+  if (want & CASA_H2_WANT_UNREAD)
+    return CASA_READ_LOST | (want >> 8) << 16;
+  if (want & CASA_H2_WANT_TOKEN) {
+    if (!(want & CASA_H2_WANT_KNOWN))
+      casa_count(CASA_STAT_TOKENS_HASHED);
+    int reason = casa_judge_token(skb, r, want & CASA_H2_WANT_KNOWN ? 1 : 0);
+    next = reason ? reason : CASA_READ_ON;
+  }
+  if (want & CASA_H2_WANT_HEAD)
+    casa_head_ends(skb, r);
+  return next;
+}
+
+/* All of the packet is read. A token that may not go there is stopped before its first part leaves. */
+static __always_inline int casa_h2_read_all(struct __sk_buff *skb, struct casa_h2 *h, struct casa_request *r) {
+  if (r->rules & CASA_RULE_NO_TOKEN && h->field == CASA_H2_AUTHORIZATION && h->field_phase == CASA_HPACK_VALUE &&
+      r->scheme == CASA_SCHEME_TOKEN && r->length) {
+    casa_tell_request(skb, r, CASA_EVENT_TOKEN, CASA_TOKEN_UNHASHED, CASA_REASON_TOKEN_DESTINATION);
+    return CASA_REASON_TOKEN_DESTINATION;
+  }
+  r->left = h->skip; /* casa_read_ahead takes it from there */
+  h->skip = 0;
+  return CASA_READ_MORE;
+}
+
+/* Reads from r->at up to `end`, as casa_read_requests does. */
+__noinline int casa_read_h2(struct __sk_buff *skb, struct casa_request *r, casa_u32 end) {
+  struct casa_h2 *h = casa_h2_of(skb, 0);
+  if (!h || !r)
+    return CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16;
+  for (casa_u32 i = 0; i < CASA_REQUEST_ROUNDS; i++) {
+    casa_u32 at = *(volatile casa_u32 *)&r->at, skip = *(volatile casa_u32 *)&h->skip;
+    if (at >= end)
+      return casa_h2_read_all(skb, h, r);
+    casa_u32 n = end - at;
+    if (skip) {
+      n = skip < n ? skip : n;
+      h->skip = skip - n;
+      r->at = at + n;
+      continue;
+    }
+    casa_u64 length = casa_length(n < CASA_CHUNK - 1 ? n : CASA_CHUNK - 1, CASA_CHUNK - 1);
+    if (!length || bpf_skb_load_bytes(skb, at, r->chunk, length))
+      return CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16;
+    r->at = at + casa_h2_read_chunk(h, r, length);
+    int next = h->want ? casa_h2_wants(skb, h, r) : CASA_READ_ON;
+    if (next != CASA_READ_ON)
+      return next;
+  }
+  return CASA_READ_ON;
+}
+
+#endif
