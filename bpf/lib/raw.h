@@ -78,10 +78,14 @@ __noinline int casa_gather_token(struct __sk_buff *skb, casa_u32 from, casa_u32 
   return casa_gather(skb, g, from, end);
 }
 
-static __always_inline void casa_wipe_token(struct casa_raw_token *raw) {
+/* A function of its own, since the callers' stacks are full. */
+static __noinline int casa_wipe_token(struct casa_raw_token *raw) {
+  if (!raw)
+    return 0;
   casa_u64 *words = (casa_u64 *)raw->token;
   for (casa_u32 i = 0; i < CASA_TOKEN_MAX / 8; i++)
     *(volatile casa_u64 *)&words[i] = 0; /* or the compiler calls memset */
+  return 0;
 }
 
 static __always_inline void casa_give_gathered(struct __sk_buff *skb, struct casa_gathered *g,

@@ -81,7 +81,7 @@ CASA_ASSERT_SIZE(struct casa_token_event, 312);
 
 /* casa_token: LRU hash. What the daemon found about a token. Key: its SHA-256. */
 struct casa_token_key {
-  casa_u8 sha256[CASA_SHA256_LEN];
+  casa_u8 sha256[CASA_SHA256_LEN] __attribute__((aligned(8))); /* or BPF copies it byte by byte */
 };
 CASA_ASSERT_SIZE(struct casa_token_key, 32);
 struct casa_token {
@@ -161,7 +161,7 @@ CASA_ASSERT_SIZE(struct casa_request, 688);
  * wipes it.
  */
 struct casa_raw_token {
-  casa_u8 sha256[CASA_SHA256_LEN];
+  casa_u8 sha256[CASA_SHA256_LEN] __attribute__((aligned(8)));
   casa_u32 length;
   casa_u32 pad;
   char token[CASA_TOKEN_MAX];
