@@ -2,6 +2,7 @@
 // together. What is not known is left out, never written as empty or zero.
 #pragma once
 
+#include "api/feed.h"
 #include "api/state.h"
 #include "base/json.h"
 #include "store/flow_history.h"
@@ -23,6 +24,7 @@ void write_party(JsonWriter& out, std::string_view name, const event::Party& par
 void write(JsonWriter& out, const token::TokenRow& row);
 void write_token_with_path(JsonWriter& out, const token::TokenRow& row);
 void write(JsonWriter& out, const token::Alert& alert);
+void write(JsonWriter& out, const SightingNews& news);
 void write_coverage(JsonWriter& out, const token::Coverage& coverage);             // a member
 void write_token_stats(JsonWriter& out, const token::Tracker& tracker, Time now);  // members
 void write_strings(JsonWriter& out, std::string_view name, const std::vector<std::string>& values);

@@ -230,6 +230,17 @@ Result<token::AlertKind> parse_alert_kind(std::string_view value) {
   return static_cast<token::AlertKind>(i);
 }
 
+Result<unsigned> parse_event_kinds(std::string_view value) {
+  unsigned kinds = 0;
+  for (;;) {
+    auto comma = value.find(',');
+    TRY_ASSIGN(std::size_t i, choose("kind", value.substr(0, comma), Feed::kKinds));
+    kinds |= 1u << i;
+    if (comma == std::string_view::npos) return kinds;
+    value.remove_prefix(comma + 1);
+  }
+}
+
 bool means_workload(std::string_view filter, std::string_view ns, std::string_view name) {
   auto slash = filter.find('/');
   if (slash == std::string_view::npos) return filter.empty() || filter == name;

@@ -37,6 +37,8 @@ Result<Query> parse_query(const Target& target, std::span<const std::string_view
 
 // The values of `kind`: of /v1/alerts.
 Result<token::AlertKind> parse_alert_kind(std::string_view value);
+// Of /v1/events: words of Feed::kKinds with commas between. Bits as EventQuery has them.
+Result<unsigned> parse_event_kinds(std::string_view value);
 
 // Whether the workload filter (empty: all) means ns/name.
 bool means_workload(std::string_view filter, std::string_view ns, std::string_view name);

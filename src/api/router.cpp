@@ -79,6 +79,16 @@ Reply keyed_page(const Call& call, const std::vector<View>& views, Key key, Matc
   return json_reply(out);
 }
 
+Reply answer_events(const Call& call) {
+  EventQuery events{~0u, call.query.ns, call.query.workload};
+  if (!call.query.kind.empty()) {
+    auto kinds = parse_event_kinds(call.query.kind);
+    if (!kinds) return problem(kinds.error());
+    events.kinds = *kinds;
+  }
+  return {200, kEventStream, "", false, std::move(events)};
+}
+
 // Parts cannot have a NUL, so no two keys run into one another.
 std::string make_key(std::string_view ns, std::string_view name, std::string_view rest) {
   std::string key(ns);
@@ -99,7 +109,7 @@ Reply answer_stats(const Call& call) {
   return json_reply(out);
 }
 
-Reply answer_metrics(const Call& call) { return {200, kMetricsText, write_metrics(call.state, call.now)}; }
+Reply answer_metrics(const Call& call) { return {200, kMetricsText, write_metrics(call.state, call.now), false, {}}; }
 
 Reply answer_policies(const Call& call) {
   auto matches = [&](const PolicyView& policy) {
@@ -229,15 +239,15 @@ Reply answer_explain(const Call& call) {
   return answer ? whole(*answer) : problem(answer.error());
 }
 
-Reply answer_health(const Call&) { return {200, kPlainText, "ok\n"}; }
+Reply answer_health(const Call&) { return {200, kPlainText, "ok\n", false, {}}; }
 
 Reply answer_ready(const Call& call) {
   StatusView status = call.state.status();
   if (!status.ready) return not_ready(status.phase, status.problems);
-  return {200, kJson, R"({"ready":true})"};
+  return {200, kJson, R"({"ready":true})", false, {}};
 }
 
-Reply answer_openapi(const Call&) { return {200, kJson, std::string(openapi_json())}; }
+Reply answer_openapi(const Call&) { return {200, kJson, std::string(openapi_json()), false, {}}; }
 
 constexpr std::array<std::string_view, 9> kFlowParameters{"since",  "until",     "namespace", "workload", "verdict",
                                                           "reason", "direction", "limit",     "cursor"};
@@ -246,9 +256,10 @@ constexpr std::array<std::string_view, 6> kTokenParameters{"since",    "until", 
                                                            "workload", "limit", "cursor"};
 constexpr std::array<std::string_view, 7> kAlertParameters{"since", "until", "namespace", "workload",
                                                            "kind",  "limit", "cursor"};
+constexpr std::array<std::string_view, 3> kEventParameters{"namespace", "workload", "kind"};
 constexpr std::array<std::string_view, 4> kExplainParameters{"from", "to", "protocol", "baseline"};
 
-constexpr std::size_t kRoutes = 14;
+constexpr std::size_t kRoutes = 15;
 constexpr std::array<RouteInfo, kRoutes> kRouteTable{{{"/v1/status", {}},
                                                       {"/v1/policies", kListParameters},
                                                       {"/v1/workloads", kListParameters},
@@ -257,6 +268,7 @@ constexpr std::array<RouteInfo, kRoutes> kRouteTable{{{"/v1/status", {}},
                                                       {"/v1/tokens", kTokenParameters},
                                                       {"/v1/tokens/{sha256}", {}},
                                                       {"/v1/alerts", kAlertParameters},
+                                                      {"/v1/events", kEventParameters},
                                                       {"/v1/stats", {}},
                                                       {"/v1/explain", kExplainParameters},
                                                       {"/metrics", {}},
@@ -264,9 +276,9 @@ constexpr std::array<RouteInfo, kRoutes> kRouteTable{{{"/v1/status", {}},
                                                       {"/readyz", {}},
                                                       {"/openapi.json", {}}}};
 constexpr std::array<Reply (*)(const Call&), kRoutes> kAnswers{
-    answer_status, answer_policies, answer_workloads, answer_endpoints, answer_flows,  answer_tokens, answer_token,
-    answer_alerts, answer_stats,    answer_explain,   answer_metrics,   answer_health, answer_ready,  answer_openapi};
-constexpr std::array<std::string_view, 1> kLaterRoutes{"/v1/events"};
+    answer_status,  answer_policies, answer_workloads, answer_endpoints, answer_flows,
+    answer_tokens,  answer_token,    answer_alerts,    answer_events,    answer_stats,
+    answer_explain, answer_metrics,  answer_health,    answer_ready,     answer_openapi};
 
 // Whether `path` is the route's; of one that ends in {one}, with what stands there.
 bool is_route(std::string_view route, std::string_view path, std::string_view& last_segment) {
@@ -289,9 +301,6 @@ std::string_view nearest_route(std::string path) {
 }
 
 Reply unknown_path(const std::string& path) {
-  if (std::ranges::find(kLaterRoutes, path) != kLaterRoutes.end())
-    return problem(404,
-                   fmt::format("This version of casad does not have {} yet. /openapi.json lists what it has.", path));
   constexpr std::size_t kMaxEchoed = 200;
   std::string shown = path.size() <= kMaxEchoed ? path : path.substr(0, kMaxEchoed) + "...";
   auto near = path.size() <= kMaxEchoed ? nearest_route(path) : std::string_view{};

@@ -25,11 +25,15 @@ inline constexpr std::chrono::milliseconds kHeaderTimeout{5'000};  // from there
 inline constexpr std::chrono::milliseconds kWriteTimeout{10'000};  // for one whole answer
 inline constexpr std::chrono::milliseconds kLingerTimeout{1'000};  // for a refused client to read why
 
+inline constexpr std::size_t kMaxStreams = 32;                  // of the connections, how many may be streams of events
+inline constexpr std::chrono::milliseconds kHeartbeat{15'000};  // of a stream on which nothing happens
+
 struct Limits {
   std::size_t connections = kMaxConnections;
   std::size_t turned_away = kMaxTurnedAway;
+  std::size_t streams = kMaxStreams;
   std::chrono::milliseconds idle = kIdleTimeout, header = kHeaderTimeout, write = kWriteTimeout,
-                            linger = kLingerTimeout;
+                            linger = kLingerTimeout, heartbeat = kHeartbeat;
 };
 
 struct ServerOptions {

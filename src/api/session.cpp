@@ -123,6 +123,11 @@ asio::awaitable<bool> Session::serve_one() {
     co_await refuse(std::move(reply), head);
     co_return false;
   }
+  if (reply.events && !head) {
+    std::string last_id(request["Last-Event-ID"]);
+    co_await stream_events(std::move(*reply.events), std::move(last_id));
+    co_return false;
+  }
   bool keep_alive = request.keep_alive();
   bool sent = co_await send(std::move(reply), request.version(), keep_alive, head);
   co_return sent&& keep_alive;
@@ -144,6 +149,9 @@ Reply Session::answer(const Parser& parser) const {
   try {
     Reply reply = hub_->router.handle(request.method_string(), request.target(), std::chrono::system_clock::now());
     reply.close = reply.close || has_body;
+    if (reply.events && hub_->streams >= hub_->limits.streams)
+      return problem(503, fmt::format("casad streams events to {} clients at once, and all are there. Try again later.",
+                                      hub_->limits.streams));
     return reply;
   } catch (const std::exception& e) {
     spdlog::error("the API failed to answer {} {}: {}", std::string(request.method_string()),

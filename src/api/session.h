@@ -20,11 +20,13 @@ class Session;
 
 // What all sessions of a server share. Outlives them.
 struct Hub {
-  Hub(const State& state, const Limits& given) : router(state), limits(given) {}
+  Hub(const State& given_state, const Limits& given) : state(given_state), router(given_state), limits(given) {}
+  const State& state;
   Router router;
   Limits limits;
   bool stopping = false;
   std::set<Session*> admitted, turned_away;
+  std::size_t streams = 0;
 };
 
 class Session {
@@ -50,6 +52,11 @@ class Session {
   boost::asio::awaitable<void> refuse(Reply reply, bool head);
   boost::asio::awaitable<void> linger();
   [[nodiscard]] Reply answer(const Parser& parser) const;
+  // stream.cpp
+  struct Client;
+  boost::asio::awaitable<void> stream_events(EventQuery query, std::string last_id);
+  boost::asio::awaitable<bool> write_text(const std::string& text);
+  void watch_for_end(const std::shared_ptr<Client>& client);
 
   std::shared_ptr<Hub> hub_;
   boost::beast::basic_stream<boost::asio::local::stream_protocol> stream_;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "api/feed.h"
 #include "base/error.h"
 #include "store/flow_history.h"
 #include "token/tracker.h"
@@ -144,6 +145,7 @@ class State {
   [[nodiscard]] virtual std::vector<std::string> baseline() const = 0;  // one sentence per baseline rule
   [[nodiscard]] virtual const store::FlowHistory& flows() const = 0;
   [[nodiscard]] virtual const token::Tracker& tokens() const = 0;
+  [[nodiscard]] virtual const Feed& feed() const = 0;
 };
 
 }  // namespace casa::api

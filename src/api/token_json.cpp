@@ -190,4 +190,30 @@ void write(JsonWriter& out, const token::Alert& alert) {
   out.end_object().end_object();
 }
 
+void write(JsonWriter& out, const SightingNews& news) {
+  const event::Sighting& s = news.sighting;
+  out.begin_object()
+      .field("time", format_time(s.flow.last_seen))
+      .field("event", event::to_string(s.event))
+      .field("request", s.path.empty() ? s.method : s.method + " " + s.path);
+  if (s.is_token()) out.field("sha256", event::to_hex(s.sha256));
+  if (s.shape != CASA_TOKEN_NONE) {
+    out.field("shape", event::to_string(s.shape));
+    if (s.length != 0) out.field("length", s.length);
+    out.field("algNone", s.alg_none).field("signature", event::to_string(s.signature));
+  }
+  write_party(out, "source", s.flow.source);
+  write_party(out, "destination", s.flow.destination);
+  out.field("direction", event::to_string(s.flow.direction));
+  if (s.flow.verdict != CASA_NO_VERDICT) out.field("verdict", event::to_string(s.flow.verdict));
+  if (s.flow.reason != CASA_REASON_NONE) out.field("reason", event::to_string(s.flow.reason));
+  if (s.flow.policy && !s.flow.policy->empty()) out.field("policy", *s.flow.policy);
+  if (s.instance.path) out.field("instance", *s.instance.path);
+  if (news.flow_id != 0) out.field("flow", std::to_string(news.flow_id));
+  if (s.app != CASA_APP_UNKNOWN) out.field("appProtocol", event::to_string(s.app));
+  out.field("via", event::to_string(s.via));
+  if (s.duplicate) out.field("duplicate", true);
+  out.end_object();
+}
+
 }  // namespace casa::api

@@ -20,6 +20,12 @@ namespace {
 // Changes that come together (a storm of cgroups, a directory full of files) become one generation.
 constexpr milliseconds kRebuildDelay{5};
 
+// Grows from run to run.
+std::string run_name() {
+  auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
+  return std::to_string(std::chrono::duration_cast<milliseconds>(since_epoch).count());
+}
+
 }  // namespace
 
 Daemon::Daemon(Config config)
@@ -30,6 +36,7 @@ Daemon::Daemon(Config config)
       second_timer_(io_),
       watchdog_timer_(io_),
       documents_(config_.state_dir + "/last-good"),
+      feed_(run_name()),
       started_(std::chrono::system_clock::now()) {}
 
 Daemon::~Daemon() = default;

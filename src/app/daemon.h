@@ -52,6 +52,7 @@ class Daemon final : public api::State, private source::Handler {
   [[nodiscard]] std::vector<std::string> baseline() const override;
   [[nodiscard]] const store::FlowHistory& flows() const override { return history_; }
   [[nodiscard]] const token::Tracker& tokens() const override { return tracker_; }
+  [[nodiscard]] const api::Feed& feed() const override { return feed_; }
 
  private:
   void on_upsert(source::Document document) override;
@@ -87,6 +88,7 @@ class Daemon final : public api::State, private source::Handler {
   void handle_token(const casa_token_event& record);
   void set_signature(const event::Sha256& sha256, casa_signature signature);
   void tell(const token::Alert& alert);
+  void keep(const event::Flow& flow);
   void end_refused(const casa_event& record);
   void end_udp_flows();
   void end_unjudged();
@@ -131,6 +133,7 @@ class Daemon final : public api::State, private source::Handler {
   event::Decoder decoder_;
   token::Tracker tracker_;
   store::FlowHistory history_;
+  api::Feed feed_;
 
   const std::chrono::system_clock::time_point started_;
   std::map<std::string, std::string> problems_;  // by what is concerned

@@ -75,7 +75,7 @@ void Daemon::handle_record(const datapath::Datapath::Record& news) {
     closed_udp_.insert(record.cookie);
     return;
   }
-  if (auto flow = decoder_.decode(record, news.name)) history_.add(*flow);
+  if (auto flow = decoder_.decode(record, news.name)) keep(*flow);
 }
 
 // A dropped packet alone leaves the application waiting; it is to know at once.
@@ -92,7 +92,7 @@ void Daemon::end_udp_flows() {
   std::set<std::uint64_t> closed = std::exchange(closed_udp_, {});
   for (const auto& flow : datapath_->udp_flows()) {
     if (!closed.contains(flow.key.cookie)) continue;
-    history_.add(decoder_.decode_udp(flow.key, flow.state, event::News::kEnd));
+    keep(decoder_.decode_udp(flow.key, flow.state, event::News::kEnd));
     datapath_->forget_udp_flow(flow.key);
     udp_seen_.erase(bytes_of(flow.key));
   }
@@ -187,7 +187,7 @@ void Daemon::look_after_attachment() {
 
 void Daemon::collect_denials() {
   for (const auto& denial : datapath_->denials())
-    if (auto flow = decoder_.pending(denial.key, denial.value)) history_.add(*flow);
+    if (auto flow = decoder_.pending(denial.key, denial.value)) keep(*flow);
 }
 
 // `counters`: also tell how far the live flows are; otherwise only what is no longer allowed is looked for.
@@ -200,7 +200,7 @@ void Daemon::sweep(bool counters) {
     if (!flow) return;
     // The row of the flow itself ends with its socket.
     if (refused) flow->news = event::News::kDenied;
-    history_.add(*flow);
+    keep(*flow);
   });
   if (!swept && swept.error().code != ErrorCode::kUnsupported) note_problem("sweep", swept.error().context);
 }
@@ -231,7 +231,7 @@ void Daemon::end_unjudged() {
     record.reason = static_cast<casa_u8>(refused.decision.reason);
     record.direction = static_cast<casa_u8>(refused.question.direction);
     record.protocol = refused.question.protocol;
-    history_.add(decoder_.decode_found(record));
+    keep(decoder_.decode_found(record));
   }
 }
 
@@ -245,7 +245,7 @@ void Daemon::sweep_udp() {
     UdpSeen seen = known != udp_seen_.end() && known->second.packets == packets ? known->second : UdpSeen{packets, now};
     bool ended = now - seen.at >= kUdpIdle;
     if (ended || seen.at == now)
-      history_.add(decoder_.decode_udp(flow.key, flow.state, ended ? event::News::kEnd : event::News::kUpdate));
+      keep(decoder_.decode_udp(flow.key, flow.state, ended ? event::News::kEnd : event::News::kUpdate));
     if (ended) datapath_->forget_udp_flow(flow.key);
     else still.emplace(std::move(key), seen);
   }

@@ -185,11 +185,13 @@ class FakeState : public api::State {
   }
   [[nodiscard]] const store::FlowHistory& flows() const override { return history; }
   [[nodiscard]] const token::Tracker& tokens() const override { return tracker; }
+  [[nodiscard]] const api::Feed& feed() const override { return news; }
 
   bool ready = true, explain_throws = false;
   std::size_t many_workloads = 0;
   store::FlowHistory history{100'000};
   token::Tracker tracker;
+  api::Feed news{"100", 1000};
 };
 
 }  // namespace casa::test
