@@ -148,6 +148,7 @@ struct Choices {
   std::vector<std::string> check_paths;
   casa::cli::StatusOptions status;
   casa::cli::FlowsOptions flows;
+  casa::cli::TokensOptions tokens, alerts;
   casa::cli::ExplainOptions explain;
   bool doctor_json = false;
 };
@@ -167,6 +168,17 @@ void add_flows(CLI::App& app, casa::cli::FlowsOptions& flows) {
   app.add_option("--direction", flows.direction, "egress or ingress");
   app.add_option("--since", flows.since, "RFC 3339, or back from now: 90s, 15m, 2h, 1d");
   app.add_option("--limit", flows.limit, "newest rows to show (default 100; with --follow, 10 to begin with)");
+}
+
+// What `tokens` and `alerts` have in common.
+void add_tokens(CLI::App& app, casa::cli::TokensOptions& options, const char* follow) {
+  add_api_socket(app, options.api_socket);
+  app.add_flag("--follow", options.follow, follow);
+  app.add_flag("--json", options.json, "one JSON object a line");
+  app.add_option("--namespace", options.ns, "of either end");
+  app.add_option("--workload", options.workload, "of either end: NAME or NAMESPACE/NAME");
+  app.add_option("--since", options.since, "RFC 3339, or back from now: 90s, 15m, 2h, 1d");
+  app.add_option("--limit", options.limit, "newest rows to show (default 100; alerts --follow: 10 to begin with)");
 }
 
 int dispatch(int argc, char** argv) {
@@ -189,6 +201,12 @@ int dispatch(int argc, char** argv) {
   status->add_flag("--json", choices.status.json, "JSON");
   auto* flows = app.add_subcommand("flows", "list flows, newest last");
   add_flows(*flows, choices.flows);
+  auto* tokens = app.add_subcommand("tokens", "list tokens by their SHA-256, or one with its path");
+  tokens->add_option("sha256", choices.tokens.sha256, "64 hexadecimal digits: printf %s \"$TOKEN\" | sha256sum");
+  add_tokens(*tokens, choices.tokens, "show each sighting from now on");
+  auto* alerts = app.add_subcommand("alerts", "list alerts, newest last");
+  alerts->add_option("--kind", choices.alerts.kind, "as in docs/tokens.md, such as token_replay");
+  add_tokens(*alerts, choices.alerts, "go on with new alerts");
   auto* doctor = app.add_subcommand("doctor", "find out, by loading, what this kernel can do");
   doctor->add_flag("--json", choices.doctor_json, "JSON");
   auto* detach = app.add_subcommand("detach", "end enforcement: the only way to do it");
@@ -206,6 +224,8 @@ int dispatch(int argc, char** argv) {
     return choices.explain.baseline ? run_baseline(choices.explain.json) : casa::cli::run_explain(choices.explain);
   if (*status) return casa::cli::run_status(choices.status);
   if (*flows) return casa::cli::run_flows(choices.flows);
+  if (*tokens) return casa::cli::run_tokens(choices.tokens);
+  if (*alerts) return casa::cli::run_alerts(choices.alerts);
   if (*doctor) return run_doctor(choices.doctor_json);
   if (*detach) return run_detach(*detach, choices.run);
   if (*version) fmt::print("casad {} (ABI {})\n", CASA_VERSION, CASA_ABI_VERSION);

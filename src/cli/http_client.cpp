@@ -19,8 +19,6 @@
 #include <exception>
 #include <optional>
 
-#include "base/fd.h"
-
 namespace casa::cli {
 namespace {
 
@@ -39,8 +37,10 @@ std::unexpected<Error> no_answer(const std::string& path, std::string_view why, 
   return fail(ErrorCode::kSystem, "no answer at {}: {}; is casad running? try `systemctl status casad`", path, why);
 }
 
+}  // namespace
+
 // By hand, because Asio takes EAGAIN (the daemon's queue is full) for a connect that goes on, and a Unix socket's does not.
-Result<Fd> connect_to(const std::string& path, std::chrono::milliseconds timeout) {
+Result<Fd> connect_to_daemon(const std::string& path, std::chrono::milliseconds timeout) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof(address.sun_path))
@@ -62,8 +62,6 @@ Result<Fd> connect_to(const std::string& path, std::chrono::milliseconds timeout
                    err == EACCES || err == EPERM);
 }
 
-}  // namespace
-
 struct HttpClient::Connection {
   asio::io_context io;
   beast::basic_stream<Protocol> stream{io};
@@ -76,7 +74,7 @@ HttpClient::HttpClient(std::string socket_path, std::chrono::milliseconds timeou
 HttpClient::~HttpClient() = default;
 
 Status HttpClient::connect() {
-  TRY_ASSIGN(Fd fd, connect_to(socket_path_, timeout_));
+  TRY_ASSIGN(Fd fd, connect_to_daemon(socket_path_, timeout_));
   auto connection = std::make_unique<Connection>();
   error_code ec;
   connection->stream.socket().assign(Protocol(), fd.get(), ec);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/fd.h"
 
 namespace casa::cli {
 
@@ -35,6 +36,9 @@ class HttpClient {
   std::chrono::milliseconds timeout_;
   std::unique_ptr<Connection> connection_;
 };
+
+// A connected socket. An Error says what to do when nobody answers.
+Result<Fd> connect_to_daemon(const std::string& socket_path, std::chrono::milliseconds timeout);
 
 // "/v1/flows?limit=10&verdict=DENIED": parameters with an empty value are left out, the others percent-encoded.
 std::string make_target(std::string_view path, const std::vector<std::pair<std::string_view, std::string>>& parameters);
