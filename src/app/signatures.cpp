@@ -15,6 +15,8 @@ namespace {
 
 // Tokens that come together are overwritten together.
 constexpr std::chrono::milliseconds kWipeDelay{20};
+// A round of the event ring, and some more.
+constexpr std::chrono::milliseconds kSightingDelay{50};
 
 // Unix seconds as seconds of CLOCK_MONOTONIC, which the kernel compares with.
 std::uint32_t monotonic_second(std::int64_t unix_second) {
@@ -165,12 +167,13 @@ Status Daemon::start_signatures() {
   return signatures_->start();
 }
 
-// The one place where a token's state is known to change.
+// The verdict can be faster than the news of the sighting that it is about, which comes with the next round of the ring.
 void Daemon::on_signature(const jwt::Verdict& verdict) {
-  if (verdict.signature != CASA_SIGNATURE_VALID && !verdict.why.empty())
-    spdlog::debug("token {:02x}...: {}", fmt::join(verdict.sha256.begin(), verdict.sha256.begin() + 8, ""),
-                  verdict.why);
-  set_signature(verdict.sha256, verdict.signature);
+  if (tracker_.ledger().find(verdict.sha256) != nullptr) return set_signature(verdict.sha256, verdict.signature);
+  auto timer = std::make_shared<boost::asio::steady_timer>(io_, kSightingDelay);
+  timer->async_wait([this, timer, sha256 = verdict.sha256, signature = verdict.signature](auto error) {
+    if (!error) set_signature(sha256, signature);
+  });
 }
 
 }  // namespace casa::app
