@@ -1,7 +1,8 @@
-// bpf/inspect.bpf.c itself, compiled for user space: no line of the parsers is written twice. What the kernel gives it stands in bpf/
-// here and in machine.cpp.
+// bpf/inspect.bpf.c and bpf/requests.bpf.c themselves, compiled for user space: no line of the parsers is written twice. What the kernel gives
+// them stands in bpf/ here and in machine.cpp. They share their maps, as they do by their pins.
 #include "../../bpf/inspect.bpf.c"
-#include "../../bpf/lib/h2_read.h"
+#define LICENSE LICENSE_OF_REQUESTS
+#include "../../bpf/requests.bpf.c"
 
 #include "h2.h"
 #include "programs.h"
@@ -17,6 +18,10 @@ const struct casa_user_maps casa_user_maps = {
     .stat = &casa_stat,
     .sk = &casa_sk,
     .stream = &casa_stream,
+    .cgroup = &casa_cgroup,
+    .request = &casa_request,
+    .token = &casa_token,
+    .token_path = &casa_token_path,
 };
 
 void h2_begin(struct casa_h2* h) { casa_h2_begin(h, 0); }

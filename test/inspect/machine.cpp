@@ -66,6 +66,10 @@ Machine& Machine::the() {
 bool Machine::begin(const char* world, unsigned variant) {
   storages_.clear();
   news.clear();
+  sightings.clear();
+  tcp = {};
+  runs = 1;
+  cgroup = 0;
   now_ns = 0;
   cookie = 0;
   full_map = nullptr;
@@ -116,7 +120,12 @@ int Machine::run(int (*program)(__sk_buff*), const Bytes& packet, bool ipv6) {
   skb.data_end = skb.len;  // the whole of it, from data (0) on: no pages of somebody else
   skb.protocol = ipv6 ? __cpu_to_be16(0x86dd) : __cpu_to_be16(0x0800);
   skb.sk = &socket;
-  int verdict = program(&skb);
+  int verdict = 0;
+  for (unsigned run = 0; run < runs; ++run) {
+    tail_called = false;
+    verdict = program(&skb);
+    if (!tail_called) break;
+  }
   if (record_) stop("a reserved record was not submitted");
   packet_ = {};
   return verdict;
@@ -124,7 +133,8 @@ int Machine::run(int (*program)(__sk_buff*), const Bytes& packet, bool ipv6) {
 
 void* Machine::reserve(std::size_t size) {
   if (record_) stop("two records reserved at once");
-  if (size != sizeof(casa_event) && size != sizeof(casa_named_event)) stop("a record of an unknown length");
+  if (size != sizeof(casa_event) && size != sizeof(casa_named_event) && size != sizeof(casa_token_event))
+    stop("a record of an unknown length");
   record_ = std::make_unique<std::uint8_t[]>(size);
   std::memset(record_.get(), 0xa5, size);  // the ring does not clear
   record_size_ = size;
@@ -133,9 +143,13 @@ void* Machine::reserve(std::size_t size) {
 
 void Machine::submit(void* record) {
   if (record == nullptr || record != record_.get()) stop("a record that was not reserved");
-  casa_named_event e{};
-  std::memcpy(static_cast<void*>(&e), record, record_size_);
-  news.push_back(e);
+  if (record_size_ == sizeof(casa_token_event)) {
+    std::memcpy(static_cast<void*>(&sightings.emplace_back()), record, record_size_);
+  } else {
+    casa_named_event e{};
+    std::memcpy(static_cast<void*>(&e), record, record_size_);
+    news.push_back(e);
+  }
   record_.reset();
 }
 
@@ -224,10 +238,17 @@ bpf_sock* bpf_sk_fullsock(bpf_sock* sk) { return sk; }
 void* bpf_ringbuf_reserve(const void*, __u64 size, __u64) { return Machine::the().reserve(size); }
 void bpf_ringbuf_submit(void* record, __u64) { Machine::the().submit(record); }
 __u64 bpf_ringbuf_query(const void*, __u64) { return 0; }
-// No program calls another here: the one that does (casa_http_out, for a head longer than it reads at once) then refuses.
-long bpf_tail_call(void*, const void*, __u32) { return -1; }
+bpf_tcp_sock* bpf_tcp_sock_of(bpf_sock*) { return &Machine::the().tcp; }
+// Comes back, as when there is no program to be called; who allows it (Machine::runs) runs the program again then.
+long bpf_tail_call(void*, const void*, __u32) {
+  Machine::the().tail_called = true;
+  return -1;
+}
 
-__u64 bpf_skb_ancestor_cgroup_id(__sk_buff*, int) { casa::inspect::stop("cgroup asked"); }
+__u64 bpf_skb_ancestor_cgroup_id(__sk_buff*, int) {
+  if (Machine::the().cgroup == 0) casa::inspect::stop("cgroup asked");
+  return Machine::the().cgroup;
+}
 __u64 bpf_sk_ancestor_cgroup_id(bpf_sock*, int) { casa::inspect::stop("cgroup asked"); }
 __u64 bpf_get_current_ancestor_cgroup_id(int) { casa::inspect::stop("cgroup asked"); }
 bpf_sock* bpf_sk_lookup_tcp(void*, bpf_sock_tuple*, __u32, __u64, __u64) { casa::inspect::stop("socket asked"); }

@@ -1,4 +1,4 @@
-// The kernel's part under bpf/inspect.bpf.c in user space: maps and their rows, one socket with its storages, one packet, the ring and
+// The kernel's part under bpf/inspect.bpf.c and bpf/requests.bpf.c in user space: maps and their rows, one socket with its storages, one packet, the ring and
 // the clock. Bounds are exact: a packet is as long as it is, a row or a storage is a block of its own of just its size, so that
 // AddressSanitizer sees one byte too many. It is strict where the verifier is: what that would refuse ends the program.
 #pragma once
@@ -18,6 +18,7 @@
 #include "casa/abi/event.h"
 #include "casa/abi/policy.h"
 #include "casa/abi/stats.h"
+#include "casa/abi/token.h"
 #include "programs.h"
 
 namespace casa::inspect {
@@ -75,7 +76,12 @@ class Machine {
   std::uint64_t cookie = 0;
   const void* full_map = nullptr;  // no row can be added to it
   bpf_sock socket{};
-  std::vector<casa_named_event> news;  // the short form has no name
+  bpf_tcp_sock tcp{};
+  std::vector<casa_named_event> news;       // the short form has no name
+  std::vector<casa_token_event> sightings;  // what is told of requests
+  unsigned runs = 1;  // of one packet: a program that calls itself by its tail may be run so often
+  bool tail_called = false;
+  std::uint64_t cgroup = 0;  // of the socket, at every level; 0: nobody may ask
 
  private:
   using Block = std::unique_ptr<std::uint8_t[]>;

@@ -1,4 +1,4 @@
-// The programs and maps of bpf/inspect.bpf.c, for C and C++.
+// The programs and maps of bpf/inspect.bpf.c and bpf/requests.bpf.c, for C and C++.
 #pragma once
 
 #ifdef __cplusplus
@@ -9,7 +9,8 @@ struct __sk_buff;
 
 // Addresses: a map is known by where it is declared.
 struct casa_user_maps {
-  const void *config, *subject, *policy, *name, *learnt, *query, *denial, *stat, *sk, *stream;
+  const void *config, *subject, *policy, *name, *learnt, *query, *denial, *stat, *sk, *stream, *cgroup, *request,
+      *token, *token_path;
 };
 extern const struct casa_user_maps casa_user_maps;
 
@@ -17,6 +18,8 @@ int casa_dns_out(struct __sk_buff* skb);
 int casa_dns_in(struct __sk_buff* skb);
 int casa_tls_out(struct __sk_buff* skb);
 int casa_tls_in(struct __sk_buff* skb);
+int casa_req_out(struct __sk_buff* skb);
+int casa_req_in(struct __sk_buff* skb);
 
 #ifdef __cplusplus
 }

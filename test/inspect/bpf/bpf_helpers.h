@@ -48,6 +48,8 @@ void* bpf_ringbuf_reserve(const void* ring, __u64 size, __u64 flags);
 void bpf_ringbuf_submit(void* record, __u64 flags);
 __u64 bpf_ringbuf_query(const void* ring, __u64 flags);
 long bpf_tail_call(void* ctx, const void* programs, __u32 index);
+struct bpf_tcp_sock* bpf_tcp_sock_of(struct bpf_sock* sk); /* in C++ a function would hide the struct */
+#define bpf_tcp_sock(sk) bpf_tcp_sock_of(sk)
 
 /* The rooms before inspection ask these; on the ways that it takes nobody does, and one that is called ends the run. */
 __u64 bpf_skb_ancestor_cgroup_id(struct __sk_buff* skb, int level);

@@ -1,0 +1,36 @@
+// A stream through casa_req_out or casa_req_in, in whatever segments, sent again, overlapping, out of order, and what was told of it held to
+// http1_reference.h. Shared by the fuzz target and the unit test.
+#pragma once
+
+#include <string>
+
+#include "http1_reference.h"
+#include "machine.h"
+
+namespace casa::inspect {
+
+struct Http1Way {
+  bool ipv6 = false;
+  bool ingress = false;
+  bool fin = false;                     // the stream is over: the caller says so
+  bool fast_open = false;               // egress: the first segment is the SYN
+  bool repeats = false;                 // segments are sent again, and overlap
+  bool reorders = false;                // some come before those in front of them
+  bool watch = false;                   // after each packet, is anything of a token left in storage?
+  bool used_before = false;             // egress: the socket had another connection, which ended anywhere
+  std::uint32_t sequence = 0xffffff00;  // of the first byte; close below a wrap
+  std::size_t longest = 0;              // of a segment; 0: anything
+  std::uint32_t seed = 1;               // of all that is by chance
+
+  static Http1Way of(std::uint8_t options);
+};
+
+struct Http1Result {
+  std::string problem;
+  Requests expected;
+};
+
+// Words of a token endpoint: paths that end in `token` or `introspect`.
+Http1Result check_http1(const Http1Way& way, View stream);
+
+}  // namespace casa::inspect
