@@ -44,10 +44,10 @@ run_check() { # COMMAND...: each line is a case; a check that ends badly without
   say "$1: $(grep -c '^pass ' <<<"$lines") passed"
 }
 
-# The parsers that the kernel runs, built apart, with the sanitizers. The other targets: make fuzz.
+# The parsers that the kernel runs, built apart, with the sanitizers; two at once. The other targets: make fuzz.
 run_fuzz() {
   if "${MAKE:-make}" --no-print-directory build-fuzz/build.ninja; then
-    run_check tools/fuzz.sh build-fuzz "${FUZZ_SECONDS:-60}" dns hello h2
+    run_check tools/fuzz.sh build-fuzz "${FUZZ_SECONDS:-60}" dns hello http1 h2
   else
     record fail "set up build-fuzz"
   fi

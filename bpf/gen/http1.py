@@ -14,6 +14,8 @@ DIGITS = range(48, 58)
 HEX = [*range(48, 58), *range(65, 71), *range(97, 103)]
 TCHAR = [c for c in range(33, 127) if chr(c) not in '"(),/:;<=>?@[\\]{}']
 VISIBLE = range(33, 127)
+# May stand in no name and no value. Programs strip some of these as spaces (Python: VT, FF, 0x1c to 0x1f, 0x85, 0xa0), or cut there.
+ODD = [c for c in [*range(32), *range(127, 256)] if c not in (CR, LF, HT)]
 # RFC 6750's b64token is narrower; what ends a token is what no server takes for a part of it.
 TOKEN = [c for c in VISIBLE if chr(c) not in ',;"']
 
@@ -118,7 +120,7 @@ for header, (value, action) in HEADERS.items():
         on(previous, {ord(c), ord(c.upper())}, name)
         previous = name
     on(previous, b":", value, action)
-    on(previous, SPACE, "AMBIGUOUS", "AMBIGUOUS")  # a space before the colon: some take the header, some refuse, some drop it
+    on(previous, SPACE + ODD, "AMBIGUOUS", "AMBIGUOUS")  # a space before the colon: some take the header, some refuse, some drop it
 
 
 def value(name, otherwise, action):
@@ -144,6 +146,7 @@ def folds(name, after, action="NONE"):
 
 # Authorization: Bearer <token>; any other scheme is of no interest.
 value("AUTH", "SKIP", "SKIP")
+on("AUTH", ODD, "AMBIGUOUS", "AMBIGUOUS")
 on("AUTH", SPACE, "AUTH")
 after = fold("AUTH", "AUTH")
 folds("AUTH", after)
@@ -151,6 +154,7 @@ previous = "AUTH"
 for i, c in enumerate("bearer"):
     name = "SCHEME_" + "bearer"[:i + 1]
     state(name, "SKIP", "SKIP")
+    on(name, ODD, "AMBIGUOUS", "AMBIGUOUS")
     end_of_line(name)
     on(previous, {ord(c), ord(c.upper())}, name)
     previous = name

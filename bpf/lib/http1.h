@@ -18,8 +18,9 @@ static __always_inline int casa_h1_head_ends(struct casa_request *r) {
                    r->method[3] == 'N' && r->method[4] == 'E' && r->method[5] == 'C' && r->method[6] == 'T';
   if (flags & CASA_REQUEST_HTTP2) {
     int is_preface = r->method_length == 3 && r->method[0] == 'P' && r->method[1] == 'R' && r->method[2] == 'I';
-    return is_preface && !(flags & (CASA_REQUEST_LENGTH | CASA_REQUEST_CHUNKED | CASA_REQUEST_AUTH)) ? CASA_WANT_H2
-                                                                                                    : CASA_WANT_FOREIGN;
+    return is_preface && !(flags & (CASA_REQUEST_LENGTH | CASA_REQUEST_CHUNKED | CASA_REQUEST_AUTH))
+               ? CASA_WANT_H2
+               : CASA_WANT_FOREIGN;
   }
   if (flags & CASA_REQUEST_CHUNKED && flags & (CASA_REQUEST_LENGTH | CASA_REQUEST_HTTP10))
     return CASA_WANT_AMBIGUOUS;
@@ -49,8 +50,11 @@ __noinline int casa_h1_do(struct casa_request *r, casa_u32 action, casa_u32 byte
   casa_u8 flags = r->flags;
   switch (action) {
   case CASA_H1_DO_METHOD:
-    if (!r->method_length)
+    if (!r->method_length) {
+      casa_u32 head = r->head; /* empty lines before it count */
       casa_request_begin(r, r->number + 1);
+      r->head = head;
+    }
     casa_method_byte(r, byte);
     return CASA_WANT_NOTHING;
   case CASA_H1_DO_PATH:
@@ -92,7 +96,7 @@ __noinline int casa_h1_do(struct casa_request *r, casa_u32 action, casa_u32 byte
     return r->left ? CASA_WANT_BODY : CASA_WANT_NOTHING;
   case CASA_H1_DO_MESSAGE_END:
     r->method_length = 0;
-    return CASA_WANT_NOTHING;
+    return CASA_WANT_BODY; /* of no bytes */
   case CASA_H1_DO_FOREIGN:
     return CASA_WANT_FOREIGN;
   case CASA_H1_DO_AMBIGUOUS:

@@ -64,6 +64,7 @@ __noinline int casa_token_ends(struct __sk_buff *skb, struct casa_request *r, ca
     casa_count(CASA_STAT_TOKENS_HASHED);
   }
   casa_give_token(skb, r, from, end);
+  casa_token_wipe(r); /* a known one may have been hashed in part, where it came in several packets */
   return casa_judge_token(skb, r, known);
 }
 
@@ -83,16 +84,20 @@ __noinline int casa_request_wants(struct __sk_buff *skb, struct casa_request *r)
   case CASA_WANT_HEAD_END:
     casa_tell_app(skb, r, CASA_APP_HTTP1);
     casa_head_ends(skb, r);
+    r->head = 0;
     return CASA_READ_ON;
   case CASA_WANT_BODY:
+    r->head = 0;
     return CASA_READ_ON;
   case CASA_WANT_AMBIGUOUS:
     return CASA_READ_LOST | CASA_UNREAD_AMBIGUOUS << 16;
   case CASA_WANT_H2:
     return casa_h2_begins(skb, r);
   case CASA_WANT_FOREIGN:
-    return CASA_READ_LOST | (r->told && !(r->flags & CASA_REQUEST_UPGRADE) ? CASA_UNREAD_TRUNCATED : CASA_UNREAD_OPAQUE)
-                                << 16;
+    /* Out of step, if it spoke HTTP and nobody asked for another protocol. */
+    return CASA_READ_LOST |
+           (r->told != CASA_APP_HTTP1 || r->flags & CASA_REQUEST_UPGRADE ? CASA_UNREAD_OPAQUE : CASA_UNREAD_TRUNCATED)
+               << 16;
   default:
     return CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16;
   }
@@ -143,11 +148,12 @@ __noinline int casa_read_requests(struct __sk_buff *skb, struct casa_request *r,
       casa_u32 taken = casa_h1_read_chunk(r, length);
       r->at = at + taken;
       r->head += taken;
+      /* Asked first, so that the same byte is the first too many however the packets are cut. */
+      if (r->head + (r->want == CASA_WANT_TOKEN) > CASA_HEAD_MAX)
+        return CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16;
       next = r->want ? casa_request_wants(skb, r) : CASA_READ_ON;
       if (r->told == CASA_APP_HTTP2) /* the rest is casa_read_h2's */
         return next;
-      if (r->head > CASA_HEAD_MAX)
-        next = CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16;
     }
     if (next != CASA_READ_ON)
       return next;
@@ -174,13 +180,13 @@ static __always_inline casa_u8 casa_token_rules(const struct casa_sk *state, con
  * Where the caller's first byte stands, if this packet is the first that brings any; the packet that is asked about has some. Returns 0
  * when nobody can tell: bytes went before it.
  */
-static __always_inline int casa_first_byte(struct __sk_buff *skb, const struct casa_looked *l, casa_u8 hook,
-                                           casa_u32 *first) {
-  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
-  struct bpf_tcp_sock *tcp = sk ? bpf_tcp_sock(sk) : 0;
-  if (!tcp)
-    return 0;
+static __always_inline int casa_first_byte(struct __sk_buff *skb, const struct casa_looked *l,
+                                           const struct casa_sk *state, casa_u8 hook, casa_u32 *first) {
   if (hook == CASA_INGRESS) {
+    struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
+    struct bpf_tcp_sock *tcp = sk ? bpf_tcp_sock(sk) : 0;
+    if (!tcp)
+      return 0;
     *first = tcp->rcv_nxt;
     return !tcp->bytes_received;
   }
@@ -188,25 +194,44 @@ static __always_inline int casa_first_byte(struct __sk_buff *skb, const struct c
     *first = l->sequence + 1;
     return 1;
   }
-  *first = tcp->snd_una;
-  return tcp->bytes_acked <= 1 && l->sequence - tcp->snd_una < l->length; /* 1: the SYN */
+  /* Behind the SYN. With TCP_REPAIR a socket can go on in another one's connection, and would be read from the middle of it on. */
+  *first = state->read_to + 1;
+  return l->sequence == *first;
+}
+
+static __always_inline void casa_forget_requests(struct bpf_sock *sk) {
+  bpf_sk_storage_delete(&casa_request, sk);
+  bpf_sk_storage_delete(&casa_h2, sk);
+  bpf_sk_storage_delete(&casa_gathered, sk);
+}
+
+/*
+ * Did bytes come in that nobody saw here? Those of a SYN (TCP Fast Open), or of the segment that ends the handshake, go to the listener.
+ */
+static __always_inline int casa_went_unseen(struct bpf_sock *sk, casa_u8 hook) {
+  struct bpf_tcp_sock *tcp = sk && hook == CASA_INGRESS ? bpf_tcp_sock(sk) : 0;
+  return tcp && tcp->bytes_received;
 }
 
 /* The connection is not read any more. */
 static __always_inline void casa_end_reading(struct __sk_buff *skb, struct casa_sk *state) {
   struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
   state->flags &= ~CASA_SK_REQUESTS;
-  if (sk) {
-    bpf_sk_storage_delete(&casa_request, sk);
-    bpf_sk_storage_delete(&casa_h2, sk);
-    bpf_sk_storage_delete(&casa_gathered, sk);
-  }
+  if (sk)
+    casa_forget_requests(sk);
 }
 
 static __always_inline void casa_leave_unread(struct __sk_buff *skb, struct casa_sk *state, casa_u32 app,
                                               casa_u32 unread) {
   casa_tell_request(skb, 0, CASA_EVENT_APP, app | unread << 8, 0);
   casa_end_reading(skb, state);
+}
+
+/* What a connection spoke that is not read any more. */
+static __always_inline casa_u32 casa_app_of(const struct casa_request *r, casa_u32 unread) {
+  if (r->told)
+    return r->told;
+  return unread == CASA_UNREAD_OPAQUE ? CASA_APP_OTHER : r->number ? CASA_APP_HTTP1 : CASA_APP_UNKNOWN;
 }
 
 #define CASA_TLS_FIRST 0x14 /* of the record types */
@@ -217,7 +242,7 @@ static __always_inline struct casa_request *casa_begin_requests(struct __sk_buff
                                                                 casa_u8 hook, struct casa_sk *state) {
   casa_u32 first = 0;
   casa_u8 byte = 0;
-  if (!casa_first_byte(skb, l, hook, &first)) {
+  if (!casa_first_byte(skb, l, state, hook, &first)) {
     casa_leave_unread(skb, state, CASA_APP_UNKNOWN, CASA_UNREAD_START);
     return 0;
   }
@@ -235,6 +260,7 @@ static __always_inline struct casa_request *casa_begin_requests(struct __sk_buff
     casa_leave_unread(skb, state, CASA_APP_UNKNOWN, CASA_UNREAD_TRUNCATED);
     return 0;
   }
+  r->flow = state->start_ns;
   r->next = first;
   r->state = CASA_H1_START;
   return r;
@@ -246,6 +272,7 @@ static __always_inline int casa_refuse_request(struct __sk_buff *skb, struct cas
   if (l->tcp_flags & CASA_TCP_RST && !l->length)
     return 1;
   r->refused = reason;
+  casa_token_wipe(r);
   casa_refuse_looked(skb, l, reason, 0);
   return 0;
 }
@@ -298,7 +325,10 @@ static __always_inline int casa_read_packet(struct __sk_buff *skb, struct casa_l
   if (r->refused)
     return r->refused;
   if (r->pending) {
-    int held = l->length ? casa_pending(r) : CASA_READ_MORE;
+    /* Of those behind what is held back any number may be under way: only its own coming again counts. */
+    if (l->length && seen >> 31)
+      return CASA_READ_HELD;
+    int held = seen < l->length ? casa_pending(r) : CASA_READ_MORE;
     if (held != CASA_READ_ON)
       return held;
   }
@@ -308,8 +338,16 @@ static __always_inline int casa_read_packet(struct __sk_buff *skb, struct casa_l
     return ++r->gaps > CASA_GAPS_MAX ? CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16 : CASA_READ_GAP;
   }
   r->gaps = 0;
+  /* The other end leaves an urgent byte out, so it reads something else from here on. */
+  if (l->tcp_flags & CASA_TCP_URG && l->length)
+    return CASA_READ_LOST | CASA_UNREAD_AMBIGUOUS << 16;
   casa_u32 end = l->at + l->length;
-  if (seen >= l->length) /* sent again: read before. A body goes on behind what was passed over. */
+  /* Where a token can be stopped, its page must not change behind our back; a body's may. */
+  int in_body = r->left >= l->length - seen && (r->state == CASA_H1_START || r->state == CASA_H1_CHUNK_END);
+  if (r->rules & (CASA_RULE_NO_TOKEN | CASA_RULE_VALID) && seen < l->length && !in_body && casa_is_shared(skb))
+    return CASA_READ_LOST | CASA_UNREAD_AMBIGUOUS << 16;
+  int is_over = l->tcp_flags & CASA_TCP_FIN && seen == l->length; /* the FIN's own place is reached */
+  if (seen >= l->length && !is_over) /* sent again: read before. A body goes on behind what was passed over. */
     return CASA_READ_MORE;
   casa_u32 begin = l->at + seen;
   r->at = r->token_at = begin;
@@ -337,8 +375,12 @@ static __always_inline int casa_requests(struct __sk_buff *skb, casa_u8 hook) {
     return 1;
   struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
   struct casa_request *r = sk ? bpf_sk_storage_get(&casa_request, sk, 0, 0) : 0;
+  if (r && r->flow != state->start_ns) {
+    casa_forget_requests(sk);
+    r = 0;
+  }
   if (!r) {
-    if (!l.length)
+    if (!l.length && !casa_went_unseen(sk, hook))
       return 1;
     r = casa_begin_requests(skb, &l, hook, state);
     if (!r)
@@ -363,7 +405,7 @@ static __always_inline int casa_requests(struct __sk_buff *skb, casa_u8 hook) {
     return casa_refuse_request(skb, &l, r, read);
   if (r->rules & (CASA_RULE_NO_TOKEN | CASA_RULE_VALID) && read >> 16 != CASA_UNREAD_OPAQUE)
     return casa_refuse_request(skb, &l, r, CASA_REASON_HTTP_UNREADABLE);
-  casa_leave_unread(skb, state, r->told ? r->told : CASA_APP_OTHER, read >> 16);
+  casa_leave_unread(skb, state, casa_app_of(r, read >> 16), read >> 16);
   return 1;
 }
 

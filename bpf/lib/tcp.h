@@ -66,6 +66,8 @@ static __always_inline void casa_mark_look(struct casa_sk *note) {
     note->flags &= ~CASA_SK_LOOK;
 }
 
+#define CASA_NO_SYN (1u << 30) /* bytes: no first byte is so far behind casa_sk.read_to */
+
 /*
  * A conversation begins: is what its caller sends read for tokens? Once on a host, where it leaves; what comes from elsewhere, where it
  * comes in. Not DNS, nor what is held to be TLS to a name.
@@ -80,6 +82,9 @@ static __always_inline void casa_mark_requests(struct casa_sk *note, const struc
     return;
   note->flags |= CASA_SK_REQUESTS;
   note->read_to = p->hook == note->direction ? p->sequence : p->expected;
+  /* A caller without a SYN: nobody can tell which byte is its first (older than the programs, or TCP_REPAIR). */
+  if (note->direction == CASA_EGRESS && !(p->tcp_flags & CASA_TCP_SYN))
+    note->read_to -= CASA_NO_SYN;
 }
 
 /* What becomes of a packet whose sender's bytes are read: nothing is to be read in one without any, nor before read_to. */
@@ -99,8 +104,8 @@ static __always_inline casa_u32 casa_read_of(struct __sk_buff *skb, const struct
   casa_u32 sequence = (casa_u32)tcp[4] << 24 | tcp[5] << 16 | tcp[6] << 8 | tcp[7];
   casa_u32 headers = header + (tcp[12] >> 4) * 4;
   casa_u32 length = skb->len > headers ? skb->len - headers : 0;
-  /* A FIN may end a token. */
-  if (!(tcp[13] & CASA_TCP_FIN) && (!length || (casa_s32)(sequence + length - state->read_to) <= 0))
+  /* A FIN may end a token; an urgent byte puts a body out of step. */
+  if (!(tcp[13] & (CASA_TCP_FIN | CASA_TCP_URG)) && (!length || (casa_s32)(sequence + length - state->read_to) <= 0))
     return CASA_PASS;
   return CASA_LOOK + CASA_LOOK_REQUESTS;
 }

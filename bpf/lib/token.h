@@ -10,14 +10,14 @@
 #include "kernel.h"
 #include "sha256.h"
 
-#define CASA_REQUEST_LENGTH 1    /* Content-Length was read */
-#define CASA_REQUEST_CHUNKED 2   /* Transfer-Encoding: chunked */
+#define CASA_REQUEST_LENGTH 1  /* Content-Length was read */
+#define CASA_REQUEST_CHUNKED 2 /* Transfer-Encoding: chunked */
 #define CASA_REQUEST_HTTP10 4
-#define CASA_REQUEST_HTTP2 8     /* the preface's version */
-#define CASA_REQUEST_UPGRADE 16  /* of the connection: somebody asked for another protocol */
-#define CASA_REQUEST_AUTH 32     /* an Authorization header was read */
-#define CASA_REQUEST_TOKEN 64    /* a token was read, or is being read */
-#define CASA_REQUEST_SECOND 128  /* it is in a second Authorization header */
+#define CASA_REQUEST_HTTP2 8    /* the preface's version */
+#define CASA_REQUEST_UPGRADE 16 /* of the connection: somebody asked for another protocol */
+#define CASA_REQUEST_AUTH 32    /* an Authorization header was read */
+#define CASA_REQUEST_TOKEN 64   /* a token was read, or is being read */
+#define CASA_REQUEST_SECOND 128 /* it is in a second Authorization header */
 
 /* What the reader must do next that it cannot do by itself. */
 enum casa_want {
@@ -25,7 +25,7 @@ enum casa_want {
   CASA_WANT_TOKEN = 1,     /* a token begins with the next byte */
   CASA_WANT_TOKEN_END = 2, /* the token is over: hash it, tell it */
   CASA_WANT_HEAD_END = 3,  /* the head is over */
-  CASA_WANT_BODY = 4,      /* bytes to pass over: `left` */
+  CASA_WANT_BODY = 4,      /* bytes to pass over: `left`; the next head, or line of a chunk, begins behind them */
   CASA_WANT_H2 = 5,        /* the rest of the connection is HTTP/2 */
   CASA_WANT_AMBIGUOUS = 6,
   CASA_WANT_FOREIGN = 7,
@@ -59,16 +59,27 @@ __noinline int casa_method_byte(struct casa_request *r, casa_u32 byte) {
   return 0;
 }
 
+/* The present segment of the path becomes a '*', whatever of it was told. */
+static __always_inline void casa_hide_segment(struct casa_request *r, casa_u32 segment) {
+  for (casa_u32 i = 0; i < CASA_PATH_SEGMENT_MAX; i++) {
+    casa_u32 place = segment + i;
+    asm volatile("" : "+r"(place));
+    if (place < CASA_PATH_LEN)
+      r->path[place] = i ? 0 : '*';
+  }
+  r->path_length = segment + 1;
+}
+
 /*
  * The path of a target, without its query (the reader leaves that out), or its host and scheme. A long segment becomes a '*': a name is
- * not that long, and what is may be a secret.
+ * not that long, and what is may be a secret; so does one that would be cut, since nobody can tell how long it is.
  */
 __noinline int casa_path_byte(struct casa_request *r, casa_u32 byte) {
   if (!r)
     return 0;
   casa_u8 c = byte;
   casa_u32 at = r->path_length, segment = r->segment;
-  if (at >= CASA_PATH_LEN)
+  if (at > CASA_PATH_LEN || segment >= CASA_PATH_LEN)
     return 0;
   if (!at) {
     if (c != '/') {
@@ -82,17 +93,10 @@ __noinline int casa_path_byte(struct casa_request *r, casa_u32 byte) {
     r->path_length = r->segment = 1;
     return 0;
   }
-  if (c == '/')
+  if (c == '/') {
     r->segment = at + 1;
-  else if (at - segment >= CASA_PATH_SEGMENT_MAX) {
-    /* Taken back, and nothing more of this segment is told. */
-    for (casa_u32 i = 0; i < CASA_PATH_SEGMENT_MAX; i++) {
-      casa_u32 place = segment + i;
-      asm volatile("" : "+r"(place));
-      if (place < CASA_PATH_LEN)
-        r->path[place] = i ? 0 : '*';
-    }
-    r->path_length = at = segment + 1;
+  } else if (at - segment >= CASA_PATH_SEGMENT_MAX || at == CASA_PATH_LEN) {
+    casa_hide_segment(r, segment); /* and nothing more of it is told */
     return 0;
   }
   if (c != '/' && at == segment + 1 && r->path[(segment < CASA_PATH_LEN ? segment : 0)] == '*')
@@ -356,6 +360,16 @@ __noinline int casa_token_end(struct casa_request *r, casa_u64 print) {
   r->known_length = r->length;
   r->bits = r->word = 0;
   r->tail = 0;
+  return 0;
+}
+
+/* A token is over, or given up: nothing of it stays that is not hashed. */
+__noinline int casa_token_wipe(struct casa_request *r) {
+  if (!r)
+    return 0;
+  __builtin_memset(r->sha.w, 0, CASA_SHA256_BLOCK);
+  r->tail = 0;
+  r->bits = r->word = 0;
   return 0;
 }
 

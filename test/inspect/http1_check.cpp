@@ -11,12 +11,13 @@ constexpr std::uint32_t kSubject = 256, kPeer = 300, kGeneration = 2;
 constexpr std::uint64_t kCgroup = 4711;
 constexpr unsigned kRuns = 33;  // of one packet: tail calls that the kernel allows
 constexpr std::size_t kLongest = 128 * 1024;
-constexpr std::uint8_t kFin = 1, kSyn = 2, kAck = 16;
+constexpr std::uint8_t kFin = 1, kSyn = 2, kAck = 16, kUrgent = 32;
 const std::set<std::string> kEndpoints = {"token", "introspect"};
 
-void make_world() {
+void make_world(const Http1Way& way) {
   Machine& m = Machine::the();
-  bool known = m.begin("http1", 0);
+  bool known = m.begin("http1", way.rule);
+  m.clear(casa_user_maps.token);
   m.now_ns = 5'000'000'000'000ull;
   m.cookie = 79;
   m.runs = kRuns;
@@ -27,7 +28,7 @@ void make_world() {
     config.level_min = config.level_max = 1;
     config.token_flags = CASA_TOKENS_READ;
     m.put(casa_user_maps.config, casa_u32{0}, config);
-    m.put(casa_user_maps.subject, casa_u32{kSubject}, casa_versioned{1, CASA_SUBJECT_MANAGED, 0});
+    m.put(casa_user_maps.subject, casa_u32{kSubject}, casa_versioned{1, CASA_SUBJECT_MANAGED | way.rule, 0});
     m.put(casa_user_maps.cgroup, kCgroup, casa_versioned{1, kSubject, 0});
     for (const std::string& segment : kEndpoints) {
       casa_token_path_key key{};
@@ -45,13 +46,24 @@ std::uint64_t part_at(const std::uint8_t* p) {
   return part;
 }
 
+void put_signatures(View stream, casa_signature signature) {
+  for (const Sighting& s : read_requests(stream, true, kEndpoints).sightings) {
+    casa_token_key key{};
+    auto digest = sha256_of(s.token);
+    std::copy(digest.begin(), digest.end(), key.sha256);
+    Machine::the().put(casa_user_maps.token, key, casa_token{static_cast<casa_u32>(signature), 0});
+  }
+}
+
 class Connection {
  public:
   Connection(const Http1Way& way, View stream, const Parts& parts)
       : way_(way), stream_(stream), parts_(parts), random_(way.seed), ends_{way.ipv6, 8080} {
-    make_world();
+    make_world(way);
     begin_flow(way.sequence);
   }
+
+  std::size_t delivered() const { return delivered_; }
 
   std::string run() {
     if (way_.used_before && !way_.ingress) leave_something();
@@ -59,6 +71,7 @@ class Connection {
       if (way_.fast_open) delivered_ += send(kSyn, 0, std::min<std::size_t>(stream_.size(), 1 + below(1400)));
       if (!way_.fast_open || chance(2)) send(kSyn, 0, 0);
     }
+    delivered_ = way_.unseen;
     for (steps_ = 0; delivered_ < stream_.size() && is_read() && problem_.empty(); ++steps_) {
       if (steps_ > 40 * stream_.size() + 1000) return "the stream does not get through";
       step();
@@ -91,7 +104,7 @@ class Connection {
     sk.subject_gen = sk.gen = kGeneration;
     sk.peer = kPeer;
     sk.verdict = CASA_ALLOWED;
-    sk.reason = CASA_REASON_ENDPOINT_ALLOWED;
+    sk.reason = way_.rule == CASA_SUBJECT_TOKEN_DROP ? CASA_REASON_LLM_ALLOWED : CASA_REASON_ENDPOINT_ALLOWED;
     sk.direction = way_.ingress ? CASA_INGRESS : CASA_EGRESS;
     sk.flags = CASA_SK_STARTED | CASA_SK_REQUESTS;
     sk.read_to = way_.ingress ? first_ : first_ - 1;
@@ -112,6 +125,13 @@ class Connection {
     begin_flow(way_.sequence);
   }
 
+  // Bytes that were read and held back may come in other packets.
+  static std::uint32_t read_so_far() {
+    Machine& m = Machine::the();
+    return m.has_storage(casa_user_maps.request) ? m.storage<casa_request>(casa_user_maps.request).next
+                                                 : state().read_to;
+  }
+
   std::size_t length() {
     std::size_t longest = way_.longest != 0 ? way_.longest : chance(4) ? kLongest : chance(2) ? 1448 : 40;
     return std::min(1 + below(longest), kLongest);
@@ -123,10 +143,15 @@ class Connection {
     if (way_.repeats && chance(5)) n = std::min(n, below(delivered_ - from + 1));
     bool gap = way_.reorders && chance(4) && left > 1 && (way_.ingress || delivered_ > 0);
     if (gap) from = delivered_ + 1 + below(std::min<std::size_t>(left - 1, 3000));
+    // What was sent behind the one that is held back begins where that ends.
+    if (gap && way_.rule != 0)
+      from = std::min<std::size_t>(std::max<std::size_t>(from, read_so_far() - first_ + 1), stream_.size() - 1);
     n = std::min(std::max<std::size_t>(n, 1) + (gap ? 0 : delivered_ - from), stream_.size() - from);
+    for (std::size_t limit : {way_.urgent, way_.shared_from})
+      if (from < limit) n = std::min(n, limit - from);
     bool last = way_.fin && from + n == stream_.size() && chance(2);
     bool read_before = is_read();
-    std::uint32_t read_to = state().read_to;
+    std::uint32_t read_to = read_so_far();
     std::size_t passed = send(last ? kAck | kFin : kAck, from, n);
     if (gap) {
       if (passed != 0 && read_before &&
@@ -135,20 +160,20 @@ class Connection {
       return;
     }
     if (passed != 0) delivered_ = std::max(delivered_, from + n);
-    else if (++drops_ > 200) problem_ = "packets are lost again and again";
+    else if (++drops_ == way_.verified_after) put_signatures(stream_, CASA_SIGNATURE_VALID);
+    else if (drops_ > 200) problem_ = "packets are lost again and again";
   }
 
   // As casa_egress and casa_ingress: what needs no reading goes past the programs. Returns the bytes that passed.
   std::size_t send(std::uint8_t flags, std::size_t from, std::size_t n) {
+    if (from >= way_.urgent && n != 0) flags |= kUrgent;
     std::uint32_t sequence = first_ + static_cast<std::uint32_t>(from) - (flags & kSyn ? 1 : 0);
     auto behind = static_cast<std::int32_t>(sequence + static_cast<std::uint32_t>(n) - state().read_to);
-    if (!is_read() || (!(flags & (kFin | kSyn)) && (n == 0 || behind <= 0))) return n;
+    if (!is_read() || (!(flags & (kFin | kSyn | kUrgent)) && (n == 0 || behind <= 0))) return n;
     Machine& m = Machine::the();
-    std::size_t acked = way_.ingress ? delivered_ : delivered_ - below(std::min<std::size_t>(delivered_, 2000) + 1);
+    casa_user_page_flags = from >= way_.shared_from ? 2 : 0;
     m.tcp.rcv_nxt = first_ + static_cast<std::uint32_t>(delivered_);
     m.tcp.bytes_received = delivered_;
-    m.tcp.snd_una = flags & kSyn ? first_ - 1 : first_ + static_cast<std::uint32_t>(acked);
-    m.tcp.bytes_acked = flags & kSyn ? 0 : 1 + acked;
     int passed = m.run(way_.ingress ? casa_req_in : casa_req_out,
                        tcp_packet(ends_, !way_.ingress, sequence, flags, stream_.subspan(from, n)), way_.ipv6);
     if (way_.watch) look_for_tokens();
@@ -163,8 +188,10 @@ class Connection {
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(&r);
     std::size_t block = offsetof(casa_request, sha.w);
     std::size_t open = r.scheme != 0 ? block + r.hashed % 64 : block;  // the present block of a token that goes on
+    std::size_t word = offsetof(casa_request, tail);  // at most seven bytes of it; what is before it is random
     for (std::size_t i = 0; i + 8 <= sizeof r; ++i) {
-      if (i >= block && i + 8 <= open) continue;
+      if (i < word && i + 8 > word) continue;
+      if (i + 8 > block && i < open) continue;
       if (parts_.contains(part_at(bytes + i))) problem_ = "a part of a token stays in storage, at " + std::to_string(i);
     }
   }
@@ -253,8 +280,27 @@ Http1Way Http1Way::of(std::uint8_t options) {
   return way;
 }
 
+Http1Passed pass_http1(const Http1Way& way, View stream) {
+  Connection connection(way, stream, {});
+  if (way.signature != CASA_SIGNATURE_UNVERIFIED) put_signatures(stream, way.signature);
+  connection.run();
+  Http1Passed passed{.bytes = connection.delivered()};
+  for (const auto& e : Machine::the().sightings) passed.sightings += e.event.kind == CASA_EVENT_TOKEN ? 1 : 0;
+  for (const auto& e : Machine::the().news)
+    if (e.event.kind == CASA_EVENT_DENIED) passed.reason = static_cast<casa_reason>(e.event.reason);
+  return passed;
+}
+
 Http1Result check_http1(const Http1Way& way, View stream) {
   Http1Result result{.problem = {}, .expected = read_requests(stream, way.fin, kEndpoints)};
+  if (way.unseen != 0) {
+    result.expected = {};
+    result.expected.unread = CASA_UNREAD_START;
+  } else if (way.urgent < stream.size()) {
+    result.expected = read_requests(stream.first(way.urgent), false, kEndpoints);
+    result.expected.unread = CASA_UNREAD_AMBIGUOUS;
+    result.expected.app = result.expected.heads != 0 ? CASA_APP_HTTP1 : CASA_APP_UNKNOWN;
+  }
   Parts parts;
   if (way.watch)
     for (const Sighting& s : result.expected.sightings)

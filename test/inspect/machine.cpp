@@ -6,6 +6,7 @@
 
 extern "C" {
 #include "bpf/bpf_helpers.h"
+unsigned char casa_user_page_flags = 0;
 }
 
 namespace casa::inspect {
@@ -65,6 +66,7 @@ Machine& Machine::the() {
 
 bool Machine::begin(const char* world, unsigned variant) {
   storages_.clear();
+  casa_user_page_flags = 0;
   news.clear();
   sightings.clear();
   tcp = {};
@@ -237,6 +239,8 @@ __u64 bpf_get_socket_cookie(void*) { return Machine::the().cookie; }
 bpf_sock* bpf_sk_fullsock(bpf_sock* sk) { return sk; }
 void* bpf_ringbuf_reserve(const void*, __u64 size, __u64) { return Machine::the().reserve(size); }
 void bpf_ringbuf_submit(void* record, __u64) { Machine::the().submit(record); }
+void bpf_ringbuf_discard(void*, __u64) { casa::inspect::stop("a token given up"); }
+long bpf_ringbuf_output(const void*, void*, __u64, __u64) { casa::inspect::stop("a token handed over"); }
 __u64 bpf_ringbuf_query(const void*, __u64) { return 0; }
 bpf_tcp_sock* bpf_tcp_sock_of(bpf_sock*) { return &Machine::the().tcp; }
 // Comes back, as when there is no program to be called; who allows it (Machine::runs) runs the program again then.

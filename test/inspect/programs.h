@@ -13,6 +13,8 @@ struct casa_user_maps {
       *token, *token_path;
 };
 extern const struct casa_user_maps casa_user_maps;
+extern unsigned char
+    casa_user_page_flags; /* of every packet: not zero when its pages are somebody's who can still write to them */
 
 int casa_dns_out(struct __sk_buff* skb);
 int casa_dns_in(struct __sk_buff* skb);

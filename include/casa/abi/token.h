@@ -113,6 +113,7 @@ struct casa_request {
   casa_u64 print[4]; /* SipHash of the token so far, with a key of this load of the programs */
   casa_u64 tail;     /* of its last word */
   casa_u64 known_print; /* of the last token that was hashed on this connection */
+  casa_u64 flow;     /* its start_ns: a socket can have one connection after the other */
   casa_u8 known_sha256[CASA_SHA256_LEN];
   casa_u64 left;     /* bytes of a body, or of a chunk, to pass over; or its size as far as it is read */
   casa_u32 next;     /* TCP sequence number of the first byte not read yet */
@@ -154,7 +155,7 @@ struct casa_request {
   char path[CASA_PATH_LEN];
   casa_u8 chunk[CASA_CHUNK + 8];
 };
-CASA_ASSERT_SIZE(struct casa_request, 688);
+CASA_ASSERT_SIZE(struct casa_request, 696);
 
 /*
  * A record of casa_raw_ring, which is there only when signatures are checked: the one place where a token leaves the kernel. The reader

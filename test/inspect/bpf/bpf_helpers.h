@@ -46,6 +46,9 @@ __u64 bpf_get_socket_cookie(void* ctx);
 struct bpf_sock* bpf_sk_fullsock(struct bpf_sock* sk);
 void* bpf_ringbuf_reserve(const void* ring, __u64 size, __u64 flags);
 void bpf_ringbuf_submit(void* record, __u64 flags);
+/* Of tokens that are handed over, which none is here. */
+void bpf_ringbuf_discard(void* record, __u64 flags);
+long bpf_ringbuf_output(const void* ring, void* data, __u64 size, __u64 flags);
 __u64 bpf_ringbuf_query(const void* ring, __u64 flags);
 long bpf_tail_call(void* ctx, const void* programs, __u32 index);
 struct bpf_tcp_sock* bpf_tcp_sock_of(struct bpf_sock* sk); /* in C++ a function would hide the struct */
