@@ -65,8 +65,8 @@ __noinline int casa_h2_wants(struct __sk_buff *skb, struct casa_h2 *h, struct ca
 static __always_inline int casa_h2_read_all(struct __sk_buff *skb, struct casa_h2 *h, struct casa_request *r) {
   if (r->rules & CASA_RULE_NO_TOKEN && h->field == CASA_H2_AUTHORIZATION && h->field_phase == CASA_HPACK_VALUE &&
       r->scheme == CASA_SCHEME_TOKEN && r->length) {
-    casa_tell_request(skb, r, CASA_EVENT_TOKEN, CASA_TOKEN_UNHASHED, CASA_REASON_TOKEN_DESTINATION);
-    return CASA_REASON_TOKEN_DESTINATION;
+    casa_tell_request(skb, r, CASA_EVENT_TOKEN, CASA_TOKEN_UNHASHED, CASA_REASON_TOKEN_UNEXPECTED_DESTINATION);
+    return CASA_REASON_TOKEN_UNEXPECTED_DESTINATION;
   }
   r->left = h->skip; /* casa_read_ahead takes it from there */
   h->skip = 0;

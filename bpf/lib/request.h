@@ -291,8 +291,8 @@ static __always_inline void casa_read_ahead(struct casa_sk *state, struct casa_r
 static __always_inline int casa_token_goes_on(struct __sk_buff *skb, struct casa_looked *l, struct casa_request *r,
                                               casa_u32 end) {
   if (r->rules & CASA_RULE_NO_TOKEN) {
-    casa_tell_request(skb, r, CASA_EVENT_TOKEN, CASA_TOKEN_UNHASHED, CASA_REASON_TOKEN_DESTINATION);
-    return CASA_REASON_TOKEN_DESTINATION;
+    casa_tell_request(skb, r, CASA_EVENT_TOKEN, CASA_TOKEN_UNHASHED, CASA_REASON_TOKEN_UNEXPECTED_DESTINATION);
+    return CASA_REASON_TOKEN_UNEXPECTED_DESTINATION;
   }
   if (l->tcp_flags & CASA_TCP_FIN) {
     r->scheme = 0;
@@ -314,7 +314,7 @@ static __always_inline int casa_pending(struct casa_request *r) {
     return CASA_READ_ON;
   }
   if (signature != CASA_SIGNATURE_UNVERIFIED || r->pending >= CASA_PENDING_MAX)
-    return CASA_REASON_TOKEN_SIGNATURE;
+    return CASA_REASON_TOKEN_INVALID_SIGNATURE;
   r->pending++;
   return CASA_READ_HELD;
 }

@@ -150,11 +150,11 @@ __noinline int casa_judge_token(struct __sk_buff *skb, struct casa_request *r, c
     flags |= CASA_TOKEN_DUPLICATE;
   casa_u32 reason = 0;
   if (r->rules & CASA_RULE_NO_TOKEN)
-    reason = CASA_REASON_TOKEN_DESTINATION;
+    reason = CASA_REASON_TOKEN_UNEXPECTED_DESTINATION;
   else if (r->rules & CASA_RULE_VALID && signature == CASA_SIGNATURE_UNVERIFIED)
     r->pending = 1;
   else if (r->rules & CASA_RULE_VALID && signature != CASA_SIGNATURE_VALID)
-    reason = CASA_REASON_TOKEN_SIGNATURE;
+    reason = CASA_REASON_TOKEN_INVALID_SIGNATURE;
   casa_count(CASA_STAT_TOKENS_SEEN);
   casa_tell_request(skb, r, CASA_EVENT_TOKEN, what | flags << 8, reason);
   return reason ? reason : r->pending ? CASA_READ_HELD : 0;

@@ -144,7 +144,7 @@ AlertBook::Told AlertBook::judge(const Sighting& s, const Step& step, const Toke
   Told told;
   if (s.shape == CASA_TOKEN_NONE) return told;
   bool egress = s.flow.direction == CASA_EGRESS;
-  bool stopped = s.refused() && s.flow.reason == CASA_REASON_TOKEN_DESTINATION;
+  bool stopped = s.refused() && s.flow.reason == CASA_REASON_TOKEN_UNEXPECTED_DESTINATION;
   bool unexpected = egress && is_known(step.destination) &&
                     (is_external(step.destination) || (!s.refused() && !is_allowed_endpoint(s.flow.reason) &&
                                                        !went_there_in_its_first_minute(row, step.destination)));
@@ -157,7 +157,7 @@ AlertBook::Told AlertBook::judge(const Sighting& s, const Step& step, const Toke
       raise(std::move(alert), step.flow_id, told);
     }
   }
-  bool refused_signature = s.refused() && s.flow.reason == CASA_REASON_TOKEN_SIGNATURE;
+  bool refused_signature = s.refused() && s.flow.reason == CASA_REASON_TOKEN_INVALID_SIGNATURE;
   if (refused_signature || why_signature(s.signature) != nullptr) {
     Alert alert = signature_alert(step, row, s.signature);
     alert.blocked = refused_signature;

@@ -86,8 +86,8 @@ enum casa_verdict {
   X(58, NOT_HTTP, "not_http")                                                                                          \
   X(59, HOST_MISSING, "host_missing")                                                                                  \
   X(60, HOST_MISMATCH, "host_mismatch")                                                                                \
-  X(61, TOKEN_DESTINATION, "token_unexpected_destination")                                                             \
-  X(62, TOKEN_SIGNATURE, "token_invalid_signature")                                                                    \
+  X(61, TOKEN_UNEXPECTED_DESTINATION, "token_unexpected_destination")                                                  \
+  X(62, TOKEN_INVALID_SIGNATURE, "token_invalid_signature")                                                            \
   X(63, HTTP_UNREADABLE, "http_unreadable")
 
 enum casa_reason {

@@ -171,7 +171,7 @@ TEST_CASE("rules about tokens hold in every segmentation") {
     way.rule = CASA_SUBJECT_TOKEN_DROP;
     Http1Passed passed = pass_http1(way, bytes_of(stream));
     REQUIRE(passed.bytes <= at);
-    REQUIRE(passed.reason == CASA_REASON_TOKEN_DESTINATION);
+    REQUIRE(passed.reason == CASA_REASON_TOKEN_UNEXPECTED_DESTINATION);
     REQUIRE(passed.sightings == 1);
     REQUIRE(pass_http1(way, bytes_of(first + first)).bytes == 2 * first.size());
     // requireValidSignature: drop. The token's end does not pass before it is known to be valid.
@@ -179,11 +179,11 @@ TEST_CASE("rules about tokens hold in every segmentation") {
     way.rule = CASA_SUBJECT_TOKEN_VALID;
     passed = pass_http1(way, bytes_of(stream));
     REQUIRE(passed.bytes <= at + token.size());
-    REQUIRE(passed.reason == CASA_REASON_TOKEN_SIGNATURE);
+    REQUIRE(passed.reason == CASA_REASON_TOKEN_INVALID_SIGNATURE);
     way.signature = CASA_SIGNATURE_INVALID;
     passed = pass_http1(way, bytes_of(stream));
     REQUIRE(passed.bytes <= at + token.size());
-    REQUIRE(passed.reason == CASA_REASON_TOKEN_SIGNATURE);
+    REQUIRE(passed.reason == CASA_REASON_TOKEN_INVALID_SIGNATURE);
     way.signature = CASA_SIGNATURE_VALID;
     passed = pass_http1(way, bytes_of(stream));
     REQUIRE(passed.bytes == stream.size());

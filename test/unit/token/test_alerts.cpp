@@ -82,7 +82,7 @@ TEST_CASE("what the kernel stopped is told as blocked, hashed or not") {
   Tracker tracker;
   auto s = sighting(1);
   s.flow.verdict = CASA_DENIED;
-  s.flow.reason = CASA_REASON_TOKEN_DESTINATION;
+  s.flow.reason = CASA_REASON_TOKEN_UNEXPECTED_DESTINATION;
   auto told = tracker.see(s, 1);
   REQUIRE(told.size() == 1);
   CHECK(told[0]->blocked);
@@ -95,7 +95,7 @@ TEST_CASE("what the kernel stopped is told as blocked, hashed or not") {
   CHECK_THAT(told[0]->message, ContainsSubstring("a token that was not hashed"));
   s = sighting(2);
   s.flow.verdict = CASA_DENIED;
-  s.flow.reason = CASA_REASON_TOKEN_SIGNATURE;
+  s.flow.reason = CASA_REASON_TOKEN_INVALID_SIGNATURE;
   told = tracker.see(s, 1);
   REQUIRE(kinds(told) == Kinds{AlertKind::kInvalidSignature});
   CHECK(told[0]->blocked);
@@ -188,7 +188,7 @@ TEST_CASE("a recurring finding stays one alert") {
   CHECK(tracker.alerts().counts()[0] == 63);
   auto blocked = at(kNoon + 61s);
   blocked.flow.verdict = CASA_DENIED;
-  blocked.flow.reason = CASA_REASON_TOKEN_DESTINATION;
+  blocked.flow.reason = CASA_REASON_TOKEN_UNEXPECTED_DESTINATION;
   CHECK(tracker.see(blocked, 1).size() == 1);  // that it is stopped now is news
   CHECK(alerts(tracker).back()->blocked);
 }
