@@ -234,16 +234,33 @@ static __always_inline casa_u32 casa_app_of(const struct casa_request *r, casa_u
   return unread == CASA_UNREAD_OPAQUE ? CASA_APP_OTHER : r->number ? CASA_APP_HTTP1 : CASA_APP_UNKNOWN;
 }
 
+/* Nothing of this connection can be read. Where tokens are to be stopped it does not go on: an agent can bring that about (optmem). */
+static __noinline int casa_cannot_read(struct __sk_buff *skb, struct casa_looked *l, casa_u32 unread) {
+  struct casa_sk *state = casa_state_of(skb);
+  if (!state || !l)
+    return 0;
+  if (!(casa_token_rules(state, l) & (CASA_RULE_NO_TOKEN | CASA_RULE_VALID))) {
+    casa_leave_unread(skb, state, CASA_APP_UNKNOWN, unread);
+    return 0;
+  }
+  if (!(l->tcp_flags & CASA_TCP_RST) || l->length) {
+    l->name_at = 0;
+    casa_refuse_looked(skb, l, CASA_REASON_HTTP_UNREADABLE, 0);
+    return 1;
+  }
+  return 0;
+}
+
 #define CASA_TLS_FIRST 0x14 /* of the record types */
 #define CASA_TLS_LAST 0x17
 
 /* The storage of a connection whose first bytes these are, if they can be a request's; the connection is left unread otherwise. */
 static __always_inline struct casa_request *casa_begin_requests(struct __sk_buff *skb, struct casa_looked *l,
-                                                                casa_u8 hook, struct casa_sk *state) {
+                                                                casa_u8 hook, struct casa_sk *state, int *refused) {
   casa_u32 first = 0;
   casa_u8 byte = 0;
   if (!casa_first_byte(skb, l, state, hook, &first)) {
-    casa_leave_unread(skb, state, CASA_APP_UNKNOWN, CASA_UNREAD_START);
+    *refused = casa_cannot_read(skb, l, CASA_UNREAD_START);
     return 0;
   }
   casa_u32 start = l->tcp_flags & CASA_TCP_SYN ? l->sequence + 1 : l->sequence;
@@ -257,7 +274,7 @@ static __always_inline struct casa_request *casa_begin_requests(struct __sk_buff
   struct casa_request *r = sk ? bpf_sk_storage_get(&casa_request, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
   if (!r) {
     casa_count(CASA_STAT_FAIL_REQUEST);
-    casa_leave_unread(skb, state, CASA_APP_UNKNOWN, CASA_UNREAD_TRUNCATED);
+    *refused = casa_cannot_read(skb, l, CASA_UNREAD_TRUNCATED);
     return 0;
   }
   r->flow = state->start_ns;
@@ -382,9 +399,10 @@ static __always_inline int casa_requests(struct __sk_buff *skb, casa_u8 hook) {
   if (!r) {
     if (!l.length && !casa_went_unseen(sk, hook))
       return 1;
-    r = casa_begin_requests(skb, &l, hook, state);
+    int refused = 0;
+    r = casa_begin_requests(skb, &l, hook, state, &refused);
     if (!r)
-      return 1;
+      return !refused;
   }
   /* Packets that come in are not sorted by a lock yet: two CPUs can have one of the same connection each. It is sent again. */
   if (__sync_lock_test_and_set(&r->busy, 1))

@@ -61,6 +61,7 @@ class Connection {
       : way_(way), stream_(stream), parts_(parts), random_(way.seed), ends_{way.ipv6, 8080} {
     make_world(way);
     begin_flow(way.sequence);
+    Machine::the().no_storage = way.no_storage;
   }
 
   std::size_t delivered() const { return delivered_; }

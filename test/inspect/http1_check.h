@@ -19,6 +19,7 @@ struct Http1Way {
   bool watch = false;                  // after each packet, is anything of a token left in storage?
   bool used_before = false;            // egress: the socket had another connection, which ended anywhere
   std::size_t unseen = 0;              // so many bytes went before anybody looked
+  bool no_storage = false;             // of a connection, since there is no memory
   std::size_t urgent = SIZE_MAX;       // from this byte on segments are marked urgent
   std::size_t shared_from = SIZE_MAX;  // segments from this byte on lie in pages that their sender can still write to
   std::uint32_t rule = 0;              // CASA_SUBJECT_TOKEN_DROP, CASA_SUBJECT_TOKEN_VALID

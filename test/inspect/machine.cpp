@@ -71,6 +71,7 @@ bool Machine::begin(const char* world, unsigned variant) {
   sightings.clear();
   tcp = {};
   runs = 1;
+  no_storage = false;
   cgroup = 0;
   now_ns = 0;
   cookie = 0;
@@ -111,7 +112,7 @@ bool Machine::erase(const void* map, std::string_view key) {
 void* Machine::storage_of(const void* map, std::size_t size, bool create) {
   auto it = storages_.find(map);
   if (it != storages_.end()) return it->second.get();
-  if (!create) return nullptr;
+  if (!create || no_storage) return nullptr;
   return (storages_[map] = std::make_unique<std::uint8_t[]>(size)).get();
 }
 

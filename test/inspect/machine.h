@@ -81,6 +81,7 @@ class Machine {
   std::vector<casa_token_event> sightings;  // what is told of requests
   unsigned runs = 1;  // of one packet: a program that calls itself by its tail may be run so often
   bool tail_called = false;
+  bool no_storage = false;   // none can be made
   std::uint64_t cgroup = 0;  // of the socket, at every level; 0: nobody may ask
 
  private:

@@ -218,6 +218,20 @@ TEST_CASE("where tokens can be stopped, what cannot be read for certain does not
   }
 }
 
+TEST_CASE("where tokens can be stopped, a connection that cannot be read at all does not go on") {
+  const std::string stream = "GET / HTTP/1.1\r\nAuthorization: Bearer abc\r\n\r\n";
+  for (casa_u32 rule : {casa_u32{0}, casa_u32{CASA_SUBJECT_TOKEN_DROP}, casa_u32{CASA_SUBJECT_TOKEN_VALID}})
+    for (bool no_storage : {false, true}) {
+      Http1Way way;
+      way.rule = rule;
+      way.no_storage = no_storage;
+      way.unseen = no_storage ? 0 : 10;
+      Http1Passed passed = pass_http1(way, bytes_of(stream));
+      CHECK(passed.bytes == (rule != 0 ? way.unseen : stream.size()));
+      CHECK(passed.reason == (rule != 0 ? CASA_REASON_HTTP_UNREADABLE : CASA_REASON_NONE));
+    }
+}
+
 TEST_CASE("20,000 streams of requests in made segments") {
   unsigned long cases = number_from("CASA_HTTP1_CASES", 20'000), first = number_from("CASA_HTTP1_FIRST", 1);
   std::size_t sightings = 0, tokens = 0, ended[5] = {};
