@@ -151,7 +151,9 @@ __noinline int casa_judge_token(struct __sk_buff *skb, struct casa_request *r, c
   casa_u32 reason = 0;
   if (r->rules & CASA_RULE_NO_TOKEN)
     reason = CASA_REASON_TOKEN_UNEXPECTED_DESTINATION;
-  else if (r->rules & CASA_RULE_VALID && signature == CASA_SIGNATURE_UNVERIFIED)
+  /* Nobody can check an opaque token, nor one that HTTP/2 carried: neither is waited for. */
+  else if (r->rules & CASA_RULE_VALID && signature == CASA_SIGNATURE_UNVERIFIED && what == CASA_TOKEN_JWT &&
+           r->told != CASA_APP_HTTP2)
     r->pending = 1;
   else if (r->rules & CASA_RULE_VALID && signature != CASA_SIGNATURE_VALID)
     reason = CASA_REASON_TOKEN_INVALID_SIGNATURE;
