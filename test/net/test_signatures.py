@@ -1,0 +1,256 @@
+"""The check of signatures, with tokens that PyJWT made: what the kernel hands over, what the daemon finds, what becomes of requests under
+`tokens: {requireValidSignature: drop}`, and that nothing of a token stays in the ring."""
+import ctypes
+import hashlib
+import json
+import mmap
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from harness.objects import policy
+from harness.world import until
+import lab
+
+
+PORT = 8080
+
+# One connection in the agent's cgroup; its requests one after the other, each in pieces of so many bytes (0: whole).
+ASK = """
+import errno, json, socket, sys, time
+host, port, piece, tokens = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.stdin.read())
+try:
+    s = socket.create_connection((host, port), timeout=8)
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for token in tokens:
+        request = f"GET /tools HTTP/1.1\\r\\nHost: tools\\r\\nAuthorization: Bearer {token}\\r\\n\\r\\n".encode()
+        for at in range(0, len(request), piece or len(request)):
+            s.sendall(request[at:at + (piece or len(request))])
+            if piece: time.sleep(0.0005)
+        got = b""
+        while b"hello" not in got:
+            data = s.recv(4096)
+            if not data: break
+            got += data
+        print("ok" if b"hello" in got else "closed")
+except OSError as e:
+    print(errno.errorcode.get(e.errno, type(e).__name__))
+"""
+
+SERVER = """
+import socketserver, sys
+class H(socketserver.StreamRequestHandler):
+    def handle(self):
+        while True:
+            head = b""
+            while not head.endswith(b"\\r\\n\\r\\n"):
+                line = self.rfile.readline()
+                if not line: return
+                head += line
+            self.wfile.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 6\\r\\n\\r\\nhello\\n")
+class S(socketserver.ThreadingTCPServer):
+    allow_reuse_address = daemon_threads = True
+S(("127.0.0.1", int(sys.argv[1])), H).serve_forever()
+"""
+
+
+class Issuer:
+    def __init__(self):
+        self.rsa = rsa.generate_private_key(65537, 2048)
+        self.ec = ec.generate_private_key(ec.SECP256R1())
+        self.ed = ed25519.Ed25519PrivateKey.generate()
+
+    def jwks(self, *kinds):
+        rows = {
+            "rsa": lambda: json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.rsa.public_key())),
+            "ed": lambda: json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(self.ed.public_key())),
+            "ec": self.ec_jwk,
+        }
+        keys = []
+        for kind in kinds:
+            key = rows[kind]()
+            key.pop("key_ops", None)
+            keys.append({**key, "kid": kind})
+        return json.dumps({"keys": keys})
+
+    def ec_jwk(self):  # PyJWT 2.6 reads EC keys, and does not write them
+        numbers = self.ec.public_key().public_numbers()
+        part = lambda n: jwt.utils.base64url_encode(n.to_bytes(32, "big")).decode()  # noqa: E731
+        return {"kty": "EC", "crv": "P-256", "x": part(numbers.x), "y": part(numbers.y)}
+
+    def token(self, kind, name, kid=None, **claims):
+        key, alg = {"rsa": (self.rsa, "RS256"), "ec": (self.ec, "ES256"), "ed": (self.ed, "EdDSA")}[kind]
+        return jwt.encode({"sub": name, "exp": int(time.time()) + 600, **claims}, key, alg, headers={"kid": kid or kind})
+
+
+@pytest.fixture(scope="module")
+def lab_of_tokens(outside, tmp_path_factory):
+    from conftest import make_world
+    issuer, path = Issuer(), tmp_path_factory.mktemp("keys") / "jwks.json"
+    path.write_text(issuer.jwks("rsa", "ec", "ed"))
+    world = make_world(outside, arguments=("--jwks", str(path)))
+    world.issuer, world.jwks = issuer, path
+    world.put("agents.yaml",
+              policy("agents/agent", f"tools/mcp-server:{PORT}", tokens={"requireValidSignature": "drop"}),
+              policy("agents/easy", f"tools/mcp-server:{PORT}"), policy("tools/mcp-server"))
+    world.agent, world.easy = world.cgroup("agents/agent"), world.cgroup("agents/easy")
+    server = world.cgroup("tools/mcp-server").popen(["/usr/bin/python3", "-c", SERVER, PORT], stderr=subprocess.DEVNULL)
+    world.start()
+    until(lambda: ask(world, [issuer.token("rsa", "first")], who=world.easy) == ["ok"], 10, "the server answers")
+    yield world
+    server.kill()
+    server.wait()
+    world.close()
+
+
+def ask(world, tokens, piece=0, who=None):
+    client = (who or world.agent).popen(["/usr/bin/python3", "-c", ASK, "127.0.0.1", PORT, piece], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+    return client.communicate(json.dumps(tokens), timeout=60)[0].split()
+
+
+def row_of(world, token):
+    status, _, body = world.daemon.api.request(f"/v1/tokens/{hashlib.sha256(token.encode()).hexdigest()}")
+    return json.loads(body) if status == 200 else {}
+
+
+def wait_state(world, token, state):
+    return until(lambda: row_of(world, token).get("signature") == state, 5, f"the token is {state}")
+
+
+@pytest.mark.parametrize("piece", [0, 1, 700])
+@pytest.mark.parametrize("kind", ["rsa", "ec", "ed"])
+def test_valid(lab_of_tokens, kind, piece):
+    world = lab_of_tokens
+    token = world.issuer.token(kind, f"valid-{kind}-{piece}", filler="x" * 1500)
+    started = time.monotonic()
+    assert ask(world, [token, token], piece) == ["ok", "ok"]
+    assert time.monotonic() - started < 8
+    wait_state(world, token, "valid")
+
+
+def test_several_on_one_connection(lab_of_tokens):
+    world = lab_of_tokens
+    tokens = [world.issuer.token(kind, f"many-{i}") for i in range(4) for kind in ("rsa", "ec", "ed")]
+    assert ask(world, tokens) == ["ok"] * 12
+
+
+def refused(world, token, state):
+    since = time.time() - 0.05
+    outcome = ask(world, [token])
+    assert outcome and outcome[0] in ("ECONNABORTED", "ECONNRESET", "EPIPE", "closed"), outcome
+    world.wait_flow(since, verdict="DENIED", reason="token_invalid_signature", dst_port=PORT)
+    if state:
+        wait_state(world, token, state)
+
+
+def test_tampered(lab_of_tokens):
+    world = lab_of_tokens
+    head, claims, signature = world.issuer.token("rsa", "tampered").split(".")
+    other = world.issuer.token("rsa", "somebody else").split(".")[1]
+    token = f"{head}.{other}.{signature}"
+    refused(world, token, "invalid")
+    name = hashlib.sha256(token.encode()).hexdigest()
+    until(lambda: any(a["kind"] == "token_invalid_signature" and a.get("sha256", a.get("token")) == name
+                      for a in world.daemon.api.get("/v1/alerts?limit=500")["items"]), 5, "an alert")
+
+
+def test_hmac_with_the_public_key(lab_of_tokens):
+    world = lab_of_tokens
+    secret = json.dumps(json.loads(world.issuer.jwks("rsa"))["keys"][0])
+    refused(world, jwt.encode({"sub": "confused"}, secret, "HS256", headers={"kid": "rsa"}), "invalid")
+
+
+def test_not_signed(lab_of_tokens):
+    refused(lab_of_tokens, jwt.encode({"sub": "none"}, None, "none", headers={"kid": "rsa"}), "invalid")
+
+
+def test_expired(lab_of_tokens):
+    refused(lab_of_tokens, lab_of_tokens.issuer.token("ec", "old", exp=int(time.time()) - 61), "expired")
+
+
+def test_opaque(lab_of_tokens):
+    """Nobody can check it, so nobody waits for that."""
+    started = time.monotonic()
+    refused(lab_of_tokens, "opaque-token-of-nobody", None)
+    assert time.monotonic() - started < 3
+
+
+def test_without_the_rule_nothing_is_stopped(lab_of_tokens):
+    world = lab_of_tokens
+    token = world.issuer.token("rsa", "free", kid="nobody")
+    assert ask(world, [token], who=world.easy) == ["ok"]
+    wait_state(world, token, "unknown_key")
+
+
+def test_a_key_that_comes_later(lab_of_tokens):
+    world = lab_of_tokens
+    later = Issuer()
+    token = jwt.encode({"sub": "later", "exp": int(time.time()) + 600}, later.ed, "EdDSA", headers={"kid": "later"})
+    refused(world, token, "unknown_key")
+    key = {**json.loads(later.jwks("ed"))["keys"][0], "kid": "later"}
+    both = json.loads(world.issuer.jwks("rsa", "ec", "ed"))
+    both["keys"].append(key)
+    world.jwks.write_text("half of a file")
+    until(lambda: any("JSON" in p for p in world.status()["problems"]), 5, "a problem is told")
+    assert ask(world, [world.issuer.token("rsa", "meanwhile")]) == ["ok"]  # the last good keys are used on
+    lab.write_file(world.jwks, json.dumps(both))
+    wait_state(world, token, "unverified")
+    until(lambda: not world.status()["problems"], 5, "the problem is over")
+    assert ask(world, [token]) == ["ok"]
+    wait_state(world, token, "valid")
+
+
+class Ring:
+    """casa_raw_ring's data, as its reader has it mapped."""
+
+    def __init__(self, pin):
+        attr = ctypes.create_string_buffer(128)
+        path = ctypes.create_string_buffer(str(pin).encode())
+        attr[:8] = ctypes.addressof(path).to_bytes(8, sys.byteorder)
+        libc = ctypes.CDLL(None, use_errno=True)
+        fd = libc.syscall(321 if os.uname().machine == "x86_64" else 280, 7, attr, 128)  # BPF_OBJ_GET
+        assert fd >= 0, os.strerror(ctypes.get_errno())
+        size = 1 << 19
+        # A page of the consumer's, one of the producer's, the data.
+        self.map = mmap.mmap(fd, mmap.PAGESIZE + size, mmap.MAP_SHARED, mmap.PROT_READ, offset=mmap.PAGESIZE)
+        os.close(fd)
+
+    def has(self, text):
+        return self.map.find(text.encode()) >= 0
+
+
+def test_nothing_stays_in_the_ring(lab_of_tokens):
+    world = lab_of_tokens
+    pin = next(Path(world.daemon.bpffs).glob("abi-*/casa_raw_ring"))
+    ring = Ring(pin)
+    token = world.issuer.token("rsa", "ring")
+    world.daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        assert ask(world, [token], who=world.easy) == ["ok"]
+        assert ring.has(token)  # so the search finds what there is
+    finally:
+        world.daemon.process.send_signal(signal.SIGCONT)
+    wait_state(world, token, "valid")
+    until(lambda: not ring.has(token) and not ring.has(token.split(".")[1]), 3, "the ring is overwritten")
+
+
+def test_no_core_dump(lab_of_tokens):
+    limits = Path(f"/proc/{lab_of_tokens.daemon.process.pid}/limits").read_text()
+    core = next(line for line in limits.splitlines() if line.startswith("Max core file size"))
+    assert core.split()[4:6] == ["0", "0"], core
+
+
+def test_a_policy_that_needs_keys_fails_without_them(new_world):
+    world = new_world()
+    world.put("agents.yaml", policy("agents/agent", f"tools/mcp-server:{PORT}", tokens={"requireValidSignature": "drop"}))
+    world.start()
+    view = world.policy_view("agents/agent")
+    assert view["phase"] == "Failed" and "tokens.signature" in view["message"], view
