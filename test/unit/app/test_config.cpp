@@ -123,6 +123,43 @@ TEST_CASE("config tokens: event classes replace those that are built in") {
   CHECK(none.config.event_classes.last_segments().empty());
 }
 
+TEST_CASE("config tokens.signature") {
+  Read off("policyDir: /p\n");
+  REQUIRE(off.status);
+  CHECK_FALSE(off.config.tokens.signature.enabled);
+  CHECK(off.config.tokens.signature.refresh_seconds == 300);
+  Read on(
+      "tokens:\n  signature: {enabled: true, jwks: 'https://auth.example/certs', ca: /etc/ca.pem, refreshSeconds: "
+      "60}\n");
+  CAPTURE(on.error());
+  REQUIRE(on.status);
+  CHECK(on.config.tokens.signature.enabled);
+  CHECK(on.config.tokens.signature.jwks == "https://auth.example/certs");
+  CHECK(on.config.tokens.signature.ca == "/etc/ca.pem");
+  CHECK(on.config.tokens.signature.refresh_seconds == 60);
+  const std::pair<const char*, const char*> cases[] = {
+      {"tokens: {signature: {enabled: true}}\n",
+       "1:21: error: tokens.signature: it does not say where the keys are; write jwks: <a file's path or an https:// "
+       "URL>"},
+      {"tokens: {signature: {jwk: /a}}\n", "1:22: error: tokens.signature.jwk: unknown field; did you mean jwks?"},
+      {"tokens: {signature: {jwks: jwks.json}}\n",
+       "1:28: error: tokens.signature.jwks: it is neither an absolute path nor an https:// URL"},
+      {"tokens: {signature: {jwks: 'http://auth.example/'}}\n",
+       "1:28: error: tokens.signature.jwks: http:// is for loopback addresses only; write https://"},
+      {"tokens: {signature: {refreshSeconds: 9}}\n",
+       "1:38: error: tokens.signature.refreshSeconds: not a number of seconds; write a whole number from 10 to 86400"},
+      {"tokens: {signature: {refreshSeconds: 5m}}\n",
+       "1:38: error: tokens.signature.refreshSeconds: not a number of seconds; write a whole number from 10 to 86400"},
+      {"tokens: {signature: {enabled: yes}}\n",
+       "1:31: error: tokens.signature.enabled: this must be true or false, not the text \"yes\"; write true, without "
+       "quotes"},
+  };
+  for (const auto& [text, error] : cases) {
+    CAPTURE(text);
+    CHECK(Read(text).error() == error);
+  }
+}
+
 TEST_CASE("config tokens: errors say where, and what to write") {
   const std::pair<const char*, const char*> cases[] = {
       {"tokens: {eventClass: []}\n", "1:10: error: tokens.eventClass: unknown field; did you mean eventClasses?"},
