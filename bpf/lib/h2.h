@@ -40,6 +40,17 @@ static __always_inline casa_u32 casa_h2_fragment_end(struct casa_h2 *h) {
   return h->field_phase == CASA_HPACK_FIRST ? CASA_H2_BLOCK : casa_h2_unread(CASA_UNREAD_AMBIGUOUS);
 }
 
+/* The value that begins is one that is known: it is passed over. All of it stands in the present frame. */
+static __always_inline casa_u32 casa_h2_pass_value(struct casa_h2 *h) {
+  casa_u32 n = h->string_left;
+  h->string_left = 0;
+  h->frame_left -= n;
+  h->skip += n;
+  h->value_length = h->known_value;
+  casa_u32 out = casa_hpack_value_end(h);
+  return out & CASA_H2_UNREAD || h->frame_left ? out : out | casa_h2_fragment_end(h);
+}
+
 /* A fragment begins: `length` bytes with the padding, and with the priority if there is one. */
 static __always_inline casa_u32 casa_h2_fragment(struct casa_h2 *h, casa_u32 length) {
   casa_u32 priority = h->type == CASA_H2_HEADERS && h->flags & CASA_H2_PRIORITY ? CASA_H2_PRIORITY_LEN : 0, out = 0;

@@ -14,6 +14,7 @@
 #define CASA_H2_WANT_KNOWN 2  /* and was hashed before */
 #define CASA_H2_WANT_HEAD 4   /* a request is whole */
 #define CASA_H2_WANT_UNREAD 8 /* and above it enum casa_unread */
+#define CASA_H2_WANT_VALUE 16 /* an authorization's value begins: is it known as it is sent? */
 
 /* One symbol of a value. Returns enum casa_want. Inline: the way from the program to a token's JSON has as many calls as there may be. */
 static __always_inline int casa_h2_symbol(struct casa_h2 *h, struct casa_request *r, casa_u32 symbol) {
@@ -100,7 +101,20 @@ static __always_inline int casa_h2_token_again(struct casa_h2 *h, struct casa_re
   r->known_length = r->length = kept->length;
   r->known_flags = kept->known_flags;
   r->flags |= CASA_REQUEST_TOKEN;
+  h->known_print = 0;
   return CASA_H2_WANT_TOKEN | CASA_H2_WANT_KNOWN;
+}
+
+/* The value that begins is the last one again: neither decoded nor hashed. Returns CASA_H2_WANT_*. */
+static __always_inline int casa_h2_take_known(struct casa_h2 *h, struct casa_request *r) {
+  casa_u32 out = casa_h2_pass_value(h);
+  if (out & CASA_H2_UNREAD)
+    return CASA_H2_WANT_UNREAD | (out & 0xff) << 8;
+  r->length = r->known_length;
+  r->flags |= CASA_REQUEST_TOKEN;
+  if (out & CASA_H2_KEEP)
+    casa_h2_keep(h, r, 1);
+  return CASA_H2_WANT_TOKEN | CASA_H2_WANT_KNOWN | (out & CASA_H2_BLOCK ? CASA_H2_WANT_HEAD : 0);
 }
 
 /* The value of a field is whole. */
@@ -108,6 +122,12 @@ static __always_inline int casa_h2_value_ends(struct casa_h2 *h, struct casa_req
   int token = h->field == CASA_H2_AUTHORIZATION && casa_auth_end(r) == CASA_WANT_TOKEN_END;
   if (out & CASA_H2_KEEP)
     casa_h2_keep(h, r, token);
+  if (token) {
+    h->known_print = h->print;
+    h->known_length = h->print_length;
+    h->known_value = h->value_length;
+  }
+  h->print = 0;
   return token ? CASA_H2_WANT_TOKEN : 0;
 }
 
@@ -124,8 +144,11 @@ __noinline int casa_h2_take(struct casa_h2 *h, struct casa_request *r, casa_u32 
   }
   if (out & CASA_H2_BEGIN) {
     h->query = 0;
-    if (h->field == CASA_H2_AUTHORIZATION)
+    h->print = 0;
+    if (h->field == CASA_H2_AUTHORIZATION) {
       casa_auth_begin(r);
+      want = out & CASA_H2_END ? 0 : CASA_H2_WANT_VALUE;
+    }
   }
   if (out & (CASA_H2_ONE | CASA_H2_TWO) && casa_h2_symbol(h, r, out & 0xff))
     return CASA_H2_WANT_UNREAD | CASA_UNREAD_TRUNCATED << 8;

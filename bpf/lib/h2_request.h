@@ -41,13 +41,71 @@ static __always_inline int casa_h2_begins(struct __sk_buff *skb, struct casa_req
   return CASA_READ_ON;
 }
 
+#define CASA_H2_PRINT_STEP 248 /* bytes of a value at once: words */
+#define CASA_H2_PRINT_STEPS 40 /* a longer value is no token's */
+
+__noinline int casa_h2_print_chunk(struct casa_request *r, casa_u32 n) {
+  if (!r)
+    return 0;
+  for (casa_u32 i = 0; i < CASA_H2_PRINT_STEP; i += 8) {
+    if (i >= n)
+      break;
+    casa_u64 word = casa_word_at(r->chunk + i);
+    casa_print_word(r, n - i < 8 ? word & ((1ull << ((n - i) * 8)) - 1) : word);
+  }
+  return 0;
+}
+
+/* The print of the `n` bytes at r->at; 0 when they cannot be read. */
+__noinline casa_u64 casa_h2_print(struct __sk_buff *skb, struct casa_request *r, casa_u32 n) {
+  if (!r)
+    return 0;
+  casa_u32 end = r->at + n;
+  casa_print_begin(r);
+  r->token_at = r->at;
+  for (casa_u32 i = 0; i < CASA_H2_PRINT_STEPS; i++) {
+    casa_u32 at = *(volatile casa_u32 *)&r->token_at;
+    if (at >= end)
+      break;
+    casa_u64 length = casa_length(end - at < CASA_H2_PRINT_STEP ? end - at : CASA_H2_PRINT_STEP, CASA_H2_PRINT_STEP);
+    if (!length || bpf_skb_load_bytes(skb, at, r->chunk, length))
+      return 0;
+    r->token_at = at + length;
+    casa_h2_print_chunk(r, length);
+  }
+  r->tail = 0;
+  r->length = n;
+  casa_u64 print = casa_print_end(r);
+  r->length = 0;
+  return print;
+}
+
+/*
+ * Most clients send the same token in every request, the same bytes each time: when all of them stand in this packet, and have the last
+ * one's print, it is that one. Returns CASA_H2_WANT_*; 0: the value is to be read.
+ */
+__noinline int casa_h2_recognise(struct __sk_buff *skb, struct casa_h2 *h, struct casa_request *r, casa_u32 end) {
+  if (!h || !r)
+    return 0;
+  casa_u32 n = h->string_left, at = r->at;
+  if (at >= end || n > end - at || n > h->frame_left || n > CASA_H2_PRINT_STEP * CASA_H2_PRINT_STEPS)
+    return 0;
+  h->print = casa_h2_print(skb, r, n);
+  h->print_length = n << 1 | (h->huffman & 1);
+  if (!h->print || h->print != h->known_print || h->print_length != h->known_length)
+    return 0;
+  return casa_h2_take_known(h, r);
+}
+
 /* Does what the reader left in h->want. CASA_READ_ON, CASA_READ_HELD, CASA_READ_LOST and more, or the reason of a refusal. */
-__noinline int casa_h2_wants(struct __sk_buff *skb, struct casa_h2 *h, struct casa_request *r) {
+__noinline int casa_h2_wants(struct __sk_buff *skb, struct casa_h2 *h, struct casa_request *r, casa_u32 end) {
   if (!h || !r)
     return CASA_REASON_FAULT;
   casa_u32 want = h->want;
   int next = CASA_READ_ON;
   h->want = 0;
+  if (want & CASA_H2_WANT_VALUE)
+    want = casa_h2_recognise(skb, h, r, end);
   if (want & CASA_H2_WANT_UNREAD)
     return CASA_READ_LOST | (want >> 8) << 16;
   if (want & CASA_H2_WANT_TOKEN) {
@@ -93,7 +151,7 @@ __noinline int casa_read_h2(struct __sk_buff *skb, struct casa_request *r, casa_
     if (!length || bpf_skb_load_bytes(skb, at, r->chunk, length))
       return CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16;
     r->at = at + casa_h2_read_chunk(h, r, length);
-    int next = h->want ? casa_h2_wants(skb, h, r) : CASA_READ_ON;
+    int next = h->want ? casa_h2_wants(skb, h, r, end) : CASA_READ_ON;
     if (next != CASA_READ_ON)
       return next;
   }

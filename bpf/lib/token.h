@@ -212,16 +212,20 @@ __noinline int casa_look_at_block(struct casa_request *r, casa_u32 n) {
   return 0;
 }
 
-__noinline int casa_token_begin(struct casa_request *r) {
-  if (!r)
-    return 0;
-  casa_sha256_begin(&r->sha);
-  __builtin_memset(r->sha.w, 0, sizeof(r->sha.w));
+static __always_inline void casa_print_begin(struct casa_request *r) {
   /* SipHash's initial state. */
   r->print[0] = casa_print_key[0] ^ 0x736f6d6570736575ull;
   r->print[1] = casa_print_key[1] ^ 0x646f72616e646f6dull;
   r->print[2] = casa_print_key[0] ^ 0x6c7967656e657261ull;
   r->print[3] = casa_print_key[1] ^ 0x7465646279746573ull;
+}
+
+__noinline int casa_token_begin(struct casa_request *r) {
+  if (!r)
+    return 0;
+  casa_sha256_begin(&r->sha);
+  __builtin_memset(r->sha.w, 0, sizeof(r->sha.w));
+  casa_print_begin(r);
   r->tail = 0;
   r->length = r->hashed = 0;
   r->bits = r->bit_count = r->json = r->depth = r->dots = r->part = r->shape = 0;

@@ -8,6 +8,7 @@ extern "C" {
 #endif
 
 void h2_begin(struct casa_h2* h);
+int h2_known(struct casa_h2* h, struct casa_request* r);
 casa_u32 casa_h2_byte(struct casa_h2* h, casa_u32 byte);
 int casa_h2_read_chunk(struct casa_h2* h, struct casa_request* r, casa_u32 n);
 

@@ -83,7 +83,7 @@ std::string describe(const H2Reading& reading) {
   return text;
 }
 
-constexpr unsigned kWantToken = 1, kWantHead = 4, kWantUnread = 8;
+constexpr unsigned kWantToken = 1, kWantHead = 4, kWantUnread = 8, kWantValue = 16;
 
 std::string token_of(const casa_request& r) {
   return std::string(reinterpret_cast<const char*>(r.known_sha256), sizeof r.known_sha256) + ' ' +
@@ -96,7 +96,7 @@ void finish(H2Request& request, const casa_request& r) {
 
 }  // namespace
 
-std::vector<H2Request> read_h2_requests(View bytes, std::span<const std::size_t> lengths) {
+std::vector<H2Request> read_h2_requests(View bytes, std::span<const std::size_t> lengths, std::size_t& recognised) {
   std::vector<H2Request> requests;
   H2Request request;
   auto h = std::make_unique<casa_h2>();
@@ -113,6 +113,18 @@ std::vector<H2Request> read_h2_requests(View bytes, std::span<const std::size_t>
       n -= taken;
       unsigned want = h->want;
       h->want = 0;
+      if (want & kWantValue) {
+        want = 0;
+        if (h->string_left <= h->frame_left && h->string_left <= n) {
+          std::string_view value(reinterpret_cast<const char*>(bytes.data()), h->string_left);
+          h->print = std::hash<std::string_view>{}(value) | 1;
+          h->print_length = h->string_left << 1 | h->huffman;
+          if (h->print == h->known_print && h->print_length == h->known_length) {
+            want = static_cast<unsigned>(h2_known(h.get(), r.get()));
+            recognised++;
+          }
+        }
+      }
       if (want & kWantUnread) return requests;
       if (want & kWantToken) request.tokens.push_back(token_of(*r));
       if (!(want & kWantHead)) continue;

@@ -44,7 +44,8 @@ struct H2Request {
   std::vector<std::string> tokens = {};  // the SHA-256, the length and what it is, of each
   bool operator==(const H2Request&) const = default;
 };
-std::vector<H2Request> read_h2_requests(View bytes, std::span<const std::size_t> lengths);
+// `recognised` counts tokens that were known as they were sent.
+std::vector<H2Request> read_h2_requests(View bytes, std::span<const std::size_t> lengths, std::size_t& recognised);
 // The same from values that were read otherwise.
 std::vector<H2Request> tell_h2_requests(const H2Reading& reading);
 

@@ -25,3 +25,4 @@ const struct casa_user_maps casa_user_maps = {
 };
 
 void h2_begin(struct casa_h2* h) { casa_h2_begin(h, 0); }
+int h2_known(struct casa_h2* h, struct casa_request* r) { return casa_h2_take_known(h, r); }

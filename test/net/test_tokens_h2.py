@@ -183,6 +183,16 @@ def test_a_reference_is_not_hashed_again(tokens, hpack):
     assert hashed() == before + 1
 
 
+def test_the_same_value_is_not_hashed_again(tokens):
+    """Clients that keep tokens out of the dynamic table send the same bytes in each request."""
+    token = make_token(1500)
+    before = tokens.world.daemon.api.get("/v1/stats")["counters"]["tokensHashed"]
+    status, output = tokens.run(["h2load", "-n200", "-c1", "-m1", "-H", f"authorization: Bearer {token}", f"{URL}/a"])
+    assert status == 0, output
+    tokens.uses(token, 200)
+    assert tokens.world.daemon.api.get("/v1/stats")["counters"]["tokensHashed"] == before + 1
+
+
 def test_two_authorization_fields(tokens, hpack):
     first, second = make_token(), make_token()
     whole = block(hpack.Encoder(), second, more=[("authorization", "Bearer " + first)])

@@ -110,18 +110,18 @@ struct casa_sha256 {
 };
 struct casa_request {
   struct casa_sha256 sha;
-  casa_u64 print[4]; /* SipHash of the token so far, with a key of this load of the programs */
-  casa_u64 tail;     /* of its last word */
+  casa_u64 print[4];    /* SipHash of the token so far, with a key of this load of the programs */
+  casa_u64 tail;        /* of its last word */
   casa_u64 known_print; /* of the last token that was hashed on this connection */
   casa_u64 flow;     /* its start_ns: a socket can have one connection after the other */
   casa_u8 known_sha256[CASA_SHA256_LEN];
-  casa_u64 left;     /* bytes of a body, or of a chunk, to pass over; or its size as far as it is read */
-  casa_u32 next;     /* TCP sequence number of the first byte not read yet */
-  casa_u32 at;       /* where the reading stands in the present packet */
-  casa_u32 head;     /* bytes of the present head */
-  casa_u32 number;   /* of the present request on its connection, from 1 */
-  casa_u32 length;   /* of the present token, as far as it is read */
-  casa_u32 hashed;   /* bytes of it that went into `sha` */
+  casa_u64 left;   /* bytes of a body, or of a chunk, to pass over; or its size as far as it is read */
+  casa_u32 next;   /* TCP sequence number of the first byte not read yet */
+  casa_u32 at;     /* where the reading stands in the present packet */
+  casa_u32 head;   /* bytes of the present head */
+  casa_u32 number; /* of the present request on its connection, from 1 */
+  casa_u32 length; /* of the present token, as far as it is read */
+  casa_u32 hashed; /* bytes of it that went into `sha` */
   casa_u32 known_length;
   casa_u32 token_at; /* where its bytes begin in the present packet that are not hashed */
   casa_u32 bits;     /* base64url: bits that do not make a byte yet */
@@ -134,16 +134,16 @@ struct casa_request {
   casa_u8 depth;     /* JSON */
   casa_u8 bit_count;
   casa_u8 dots;
-  casa_u8 part;      /* of the token between dots: 1 when it has a character */
-  casa_u8 shape;     /* CASA_SHAPE_* */
+  casa_u8 part;        /* of the token between dots: 1 when it has a character */
+  casa_u8 shape;       /* CASA_SHAPE_* */
   casa_u8 known_flags; /* shape and flags of the known token */
-  casa_u8 state;     /* http1_table.h */
-  casa_u8 scheme;    /* HTTP/1: 1 inside a token; HTTP/2: characters of `bearer ` that were read */
-  casa_u8 flags;     /* CASA_REQUEST_* */
-  casa_u8 told;      /* enum casa_app that was told */
-  casa_u8 want;      /* enum casa_want */
-  casa_u8 rules;     /* CASA_RULE_* */
-  casa_u8 refused;   /* enum casa_reason: the connection is over */
+  casa_u8 state;       /* http1_table.h */
+  casa_u8 scheme;      /* HTTP/1: 1 inside a token; HTTP/2: characters of `bearer ` that were read */
+  casa_u8 flags;       /* CASA_REQUEST_* */
+  casa_u8 told;        /* enum casa_app that was told */
+  casa_u8 want;        /* enum casa_want */
+  casa_u8 rules;       /* CASA_RULE_* */
+  casa_u8 refused;     /* enum casa_reason: the connection is over */
   casa_u8 method_length;
   casa_u8 path_length;
   casa_u8 segment;   /* where the present segment of the path begins */
@@ -188,6 +188,11 @@ struct casa_h2_token {
 CASA_ASSERT_SIZE(struct casa_h2_token, 40);
 
 struct casa_h2 {
+  casa_u64 print;        /* of a token's value as it is being sent; 0: nobody knows */
+  casa_u64 known_print;  /* of the one that casa_request.known_* is about */
+  casa_u32 print_length; /* of the value as it is sent, and whether it is coded (bit 0) */
+  casa_u32 known_length;
+  casa_u32 known_value;  /* its length, decoded */
   casa_u32 skip;         /* so many bytes that follow need no reading: the caller passes over them */
   casa_u32 frame_left;   /* of a header block's fragment in the present frame */
   casa_u32 frame_stream; /* stream of the present frame */

@@ -187,7 +187,7 @@ TEST_CASE("HTTP/2: a token that was forgotten is said to be") {
 
 TEST_CASE("HTTP/2: connections of thousands of made header blocks are read as libnghttp2 reads them") {
   std::mt19937 random(7541);
-  std::size_t references = 0;
+  std::size_t references = 0, recognised = 0;
   for (int i = 0; i < 10; i++) {
     Bytes bytes = made_connection(random, 3000, true);
     H2Reading reading;
@@ -196,20 +196,22 @@ TEST_CASE("HTTP/2: connections of thousands of made header blocks are read as li
     REQUIRE_FALSE(reading.peer_refuses);
     REQUIRE(reading.unread == 0);
     REQUIRE(reading.blocks.size() == 3000);
-    auto told = casa::inspect::read_h2_requests(bytes, random_lengths(random, bytes.size()));
+    auto told = casa::inspect::read_h2_requests(bytes, random_lengths(random, bytes.size()), recognised);
     REQUIRE(told.size() > 2500);
     REQUIRE(told == casa::inspect::tell_h2_requests(reading));
     references += reading.references;
   }
   CHECK(references > 5000);
+  CHECK(recognised > 500);
 }
 
 TEST_CASE("HTTP/2: what is told of a request") {
+  std::size_t recognised = 0;
   Bytes post = hex("830409") + text("/v1/x?q=1");
   Bytes token = hex("5710") + text("BEARER  abc.def ");
   Bytes bytes = connection(
       {{1, 4, 1, post + token}, {1, 5, 3, hex("8284be")}, {1, 5, 5, hex("8284be") + hex("5705") + text("Basic")}});
-  auto told = casa::inspect::read_h2_requests(bytes, {});
+  auto told = casa::inspect::read_h2_requests(bytes, {}, recognised);
   REQUIRE(told.size() == 3);
   CHECK(told[0].method == "POST");
   CHECK(told[0].path == "/v1/x");
