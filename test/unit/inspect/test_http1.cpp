@@ -156,7 +156,9 @@ TEST_CASE("an urgent byte puts the reader out of step, in a head and in a body")
 }
 
 TEST_CASE("rules about tokens hold in every segmentation") {
-  const std::string first = "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", token(200, 'x');
+  const std::string first = "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";
+  // {"alg":"RS256"}: only a JWT is waited for.
+  const std::string token = "eyJhbGciOiJSUzI1NiJ9." + std::string(160, 'x') + "." + std::string(20, 'y');
   const std::string begin = "GET / HTTP/1.1\r\nAuthorization: Bearer ", end = "\r\nHost: a\r\n\r\n";
   const std::string stream = first + begin + token + end;
   const std::size_t at = first.size() + begin.size();
