@@ -321,11 +321,7 @@ static __always_inline int casa_token_goes_on(struct __sk_buff *skb, struct casa
 
 /* Is the token that packets are held back for verified by now? CASA_READ_ON, CASA_READ_HELD or a reason. */
 static __always_inline int casa_pending(struct casa_request *r) {
-  struct casa_token_key key;
-  __builtin_memcpy(key.sha256, r->known_sha256, CASA_SHA256_LEN);
-  struct casa_token *found = bpf_map_lookup_elem(&casa_token, &key);
-  casa_u32 signature = found ? found->signature : CASA_SIGNATURE_UNVERIFIED;
-  r->signature = signature;
+  casa_u32 signature = casa_signature_of(r);
   if (signature == CASA_SIGNATURE_VALID) {
     r->pending = 0;
     return CASA_READ_ON;

@@ -131,10 +131,8 @@ static __always_inline int casa_is_post(const struct casa_request *r) {
          r->method[3] == 'T';
 }
 
-/* A token is known: tell it, and may it go on? A reason when not. */
-__noinline int casa_judge_token(struct __sk_buff *skb, struct casa_request *r, casa_u32 known) {
-  if (!r)
-    return CASA_REASON_FAULT;
+/* What the daemon has found about the known token; kept in r->signature. */
+static __always_inline casa_u32 casa_signature_of(struct casa_request *r) {
   struct casa_token_key key;
   __builtin_memcpy(key.sha256, r->known_sha256, CASA_SHA256_LEN);
   struct casa_token *found = bpf_map_lookup_elem(&casa_token, &key);
@@ -143,11 +141,22 @@ __noinline int casa_judge_token(struct __sk_buff *skb, struct casa_request *r, c
       found->expires <= (casa_u32)(bpf_ktime_get_ns() / CASA_NS_PER_SECOND))
     signature = CASA_SIGNATURE_EXPIRED;
   r->signature = signature;
-  casa_u32 what = r->known_flags & 0xf, flags = r->known_flags >> 4;
-  if (known)
-    flags |= CASA_TOKEN_KNOWN;
-  if (r->flags & CASA_REQUEST_SECOND)
-    flags |= CASA_TOKEN_DUPLICATE;
+  return signature;
+}
+
+/* CASA_TOKEN_* of the known token; `known`: it was recognised, not hashed. */
+static __always_inline casa_u32 casa_sighting_flags(const struct casa_request *r, casa_u32 known) {
+  casa_u32 flags = r->known_flags >> 4;
+  flags |= known ? CASA_TOKEN_KNOWN : 0;
+  flags |= r->flags & CASA_REQUEST_SECOND ? CASA_TOKEN_DUPLICATE : 0;
+  return flags;
+}
+
+/* A token is known: tell it, and may it go on? A reason when not. */
+__noinline int casa_judge_token(struct __sk_buff *skb, struct casa_request *r, casa_u32 known) {
+  if (!r)
+    return CASA_REASON_FAULT;
+  casa_u32 signature = casa_signature_of(r), what = r->known_flags & 0xf;
   casa_u32 reason = 0;
   if (r->rules & CASA_RULE_NO_TOKEN)
     reason = CASA_REASON_TOKEN_UNEXPECTED_DESTINATION;
@@ -158,7 +167,7 @@ __noinline int casa_judge_token(struct __sk_buff *skb, struct casa_request *r, c
   else if (r->rules & CASA_RULE_VALID && signature != CASA_SIGNATURE_VALID)
     reason = CASA_REASON_TOKEN_INVALID_SIGNATURE;
   casa_count(CASA_STAT_TOKENS_SEEN);
-  casa_tell_request(skb, r, CASA_EVENT_TOKEN, what | flags << 8, reason);
+  casa_tell_request(skb, r, CASA_EVENT_TOKEN, what | casa_sighting_flags(r, known) << 8, reason);
   return reason ? reason : r->pending ? CASA_READ_HELD : 0;
 }
 

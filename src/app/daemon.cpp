@@ -55,6 +55,8 @@ Status Daemon::start() {
   for (const auto& [feature, state] : datapath_->features())
     if (state != "on") spdlog::warn("feature {} is {}", feature, state);
   TRY(datapath_->set_token_paths(config_.event_classes.last_segments()));
+  tls_observers_ = std::make_unique<TlsObservers>(
+      io_, *datapath_, [this](const std::string& key, std::string problem) { note_problem(key, std::move(problem)); });
   stats_seen_ = datapath_->stats();
   if (datapath_->found_links_elsewhere()) begin_gap(std::nullopt);
   for (const auto& denial : datapath_->denials()) decoder_.start_from(denial.key, denial.value);
@@ -183,6 +185,7 @@ void Daemon::rebuild() {
   snapshot_ = std::move(snapshot);
   compiled_ = std::move(compiled);
   follow_names();
+  follow_tls();
   after_commit(*committed);
 }
 

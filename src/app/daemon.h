@@ -22,6 +22,7 @@
 #include "app/config.h"
 #include "app/documents.h"
 #include "app/signatures.h"
+#include "app/tls_observers.h"
 #include "compile/compile.h"
 #include "datapath/datapath.h"
 #include "dns/resolv_conf_watch.h"
@@ -86,6 +87,7 @@ class Daemon final : public api::State, private source::Handler {
   void handle_record(const datapath::Datapath::Record& record);
   // token_news.cpp
   void handle_token(const casa_token_event& record);
+  void follow_tls();
   void set_signature(const event::Sha256& sha256, casa_signature signature);
   void tell(const token::Alert& alert);
   void keep(const event::Flow& flow);
@@ -124,6 +126,7 @@ class Daemon final : public api::State, private source::Handler {
   std::unique_ptr<dns::ResolvConfWatch> resolv_conf_;
   std::unique_ptr<dns::Resolver> resolver_;
   std::unique_ptr<Signatures> signatures_;  // null: not checked
+  std::unique_ptr<TlsObservers> tls_observers_;
   identity::DnsFacts dns_;
   identity::TokenFacts tokens_;
   bool dns_known_ = false;  // resolv.conf was read, or cannot be

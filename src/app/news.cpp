@@ -70,6 +70,10 @@ void Daemon::handle_record(const datapath::Datapath::Record& news) {
     end_refused(record);
     return;
   }
+  if (record.kind == CASA_EVENT_PROCESS) {
+    tls_observers_->on_process(record);
+    return;
+  }
   if (record.kind == CASA_EVENT_DENIED) end_refused(record);
   if (record.kind == CASA_EVENT_FLOW_END && record.protocol == static_cast<std::uint8_t>(policy::Protocol::kUdp)) {
     closed_udp_.insert(record.cookie);
@@ -149,6 +153,7 @@ void Daemon::look_for_failures() {
     return fmt::format("{} datagrams were refused (map_full) because the kernel's table took no further conversation",
                        count);
   });
+  if (stats[CASA_STAT_EVENTS_LOST] > stats_seen_[CASA_STAT_EVENTS_LOST]) tls_observers_->look_again();
   stats_seen_ = stats;
 }
 

@@ -251,6 +251,11 @@ class KernelDatapath final : public Datapath {
         .store(CASA_TOKENS_READ | (on ? CASA_TOKENS_VERIFY : 0u), std::memory_order_seq_cst);
   }
   RawTokens* raw_tokens() override { return requests_ ? &raw_tokens_ : nullptr; }
+  Result<std::unique_ptr<TlsObserver>> observe_tls() override {
+    auto observer = TlsObserver::load({dir_, options_.limits});
+    features_["tls observer"] = observer ? "on" : "off: " + observer.error().context;
+    return observer;
+  }
 
   std::vector<MapUse> map_use() const override { return tables_.use(); }
 

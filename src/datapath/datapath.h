@@ -21,6 +21,7 @@
 #include "compile/map_image.h"
 #include "datapath/raw_tokens.h"
 #include "datapath/tables.h"
+#include "datapath/tls_observer.h"
 #include "identity/cgroups.h"
 
 namespace casa::datapath {
@@ -99,6 +100,9 @@ class Datapath {
   // requests. What was set before this run stays until it is forgotten.
   virtual void enable_raw_tokens(bool on) = 0;
   virtual RawTokens* raw_tokens() = 0;
+
+  // The observers of TLS libraries; the feature "tls observer" says whether they could be loaded. Without an owner nothing is observed.
+  virtual Result<std::unique_ptr<TlsObserver>> observe_tls() = 0;
 
   // Ends the connection of a refused packet, so that the application learns at once (SOCK_DESTROY).
   virtual Status end_connection(const casa_event& event) = 0;

@@ -53,6 +53,7 @@ void size_maps(bpf_object* object, const LoadOptions& options) {
   bpf_object__for_each_map(map, object) {
     std::string name = bpf_map__name(map);
     if (name.starts_with(".") || bpf_map__is_internal(map)) continue;
+    if (bpf_map__pin_path(map) == nullptr) continue;  // declared without CASA_PINNED: lives as long as this load
     if (auto it = wanted.find(name); it != wanted.end())
       bpf_map__set_max_entries(map, static_cast<std::uint32_t>(it->second));
     if (options.pin_dir.empty()) {
@@ -134,6 +135,9 @@ Result<SweepObject> load_sweep(const LoadOptions& options) { return load_object<
 Result<InspectObject> load_inspect(const LoadOptions& options) { return load_object<casa_inspect>("inspect", options); }
 Result<RequestsObject> load_requests(const LoadOptions& options) {
   return load_object<casa_requests>("requests", options);
+}
+Result<TlsObserverObject> load_tls_observer(const LoadOptions& options) {
+  return load_object<casa_tls_observer>("tls_observer", options);
 }
 
 }  // namespace casa::datapath

@@ -18,6 +18,7 @@
 #include "requests.skel.h"
 #include "skeleton.h"
 #include "sweep.skel.h"
+#include "tls_observer.skel.h"
 
 namespace casa::datapath {
 
@@ -26,6 +27,7 @@ using WatchObject = Skeleton<casa_cgroup_watch>;
 using SweepObject = Skeleton<casa_sweep>;
 using InspectObject = Skeleton<casa_inspect>;
 using RequestsObject = Skeleton<casa_requests>;
+using TlsObserverObject = Skeleton<casa_tls_observer>;
 
 struct ProgramCost {
   std::string program;
@@ -44,6 +46,7 @@ Result<WatchObject> load_cgroup_watch(const LoadOptions& options);
 Result<SweepObject> load_sweep(const LoadOptions& options);
 Result<InspectObject> load_inspect(const LoadOptions& options);
 Result<RequestsObject> load_requests(const LoadOptions& options);
+Result<TlsObserverObject> load_tls_observer(const LoadOptions& options);
 
 // libbpf's messages since the last call: warnings only, newest last, bounded.
 std::string take_libbpf_log();

@@ -41,6 +41,7 @@ KernelReport probe_kernel() {
   probes.push_back(probe_object("sweep (idle connections end, live counters)", false, load_sweep, costs));
   probes.push_back(probe_object("inspection (DNS names, TLS server names: llmEndpoint)", false, load_inspect, costs));
   probes.push_back(probe_object("requests (tokens in HTTP requests)", false, load_requests, costs));
+  probes.push_back(probe_object("TLS observers (tokens.tlsObserver)", false, load_tls_observer, costs));
   Fd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   probes.push_back({"sock_diag (refused connections end at once)", static_cast<bool>(fd), false,
                     fd ? "" : "cannot open a sock_diag socket"});

@@ -18,6 +18,7 @@ enum casa_event_kind {
   CASA_EVENT_CGROUP = 5,      /* a declared cgroup appeared (flags 0) or went (flags 1): `cookie` is its id */
   CASA_EVENT_TOKEN = 6,       /* a struct casa_token_event: a token was seen */
   CASA_EVENT_APP = 7,         /* a struct casa_token_event: what a connection speaks, or why it is not read */
+  CASA_EVENT_PROCESS = 8,     /* a process of a workload whose TLS libraries are observed (casa/abi/tls.h) */
 };
 
 struct casa_event {
