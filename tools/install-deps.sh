@@ -65,7 +65,20 @@ if ! installed libboost1.81-dev && [ ! -e "$cache/boost-1.81/usr/include/boost/v
 need_simdjson=no
 if [ ! -e "$cache/simdjson/simdjson.cpp" ]; then need_simdjson=yes; fi
 
-if [ ${#missing[@]} -eq 0 ] && [ ${#missing_backports[@]} -eq 0 ] && [ $need_boost = no ] && [ $need_simdjson = no ]; then exit 0; fi
+# For tests only: the MCP SDK, whose client and server they let talk.
+mcp_sdk=1.32.2
+install_mcp_sdk() {
+  case $what in test | vm) ;; *) return 0 ;; esac
+  if grep -qs "\"version\": \"$mcp_sdk\"" "$cache/mcp-sdk/node_modules/@modelcontextprotocol/sdk/package.json"; then return 0; fi
+  command -v npm >/dev/null || apt install -y --no-install-recommends npm
+  "${as_root[@]}" mkdir -p "$cache/mcp-sdk"
+  "${as_root[@]}" npm install --prefix "$cache/mcp-sdk" --no-audit --no-fund --ignore-scripts --loglevel=error "@modelcontextprotocol/sdk@$mcp_sdk"
+}
+
+if [ ${#missing[@]} -eq 0 ] && [ ${#missing_backports[@]} -eq 0 ] && [ $need_boost = no ] && [ $need_simdjson = no ]; then
+  install_mcp_sdk
+  exit 0
+fi
 if [ ${#as_root[@]} -gt 0 ] && ! command -v sudo >/dev/null; then
   echo "install-deps: missing ${missing[*]} ${missing_backports[*]}; run as root, or install sudo" >&2
   exit 1
@@ -106,3 +119,4 @@ if [ $need_simdjson = yes ]; then
   "${as_root[@]}" mkdir -p "$cache/simdjson" && "${as_root[@]}" cp "$scratch/simdjson.h" "$scratch/simdjson.cpp" "$cache/simdjson/"
   rm -rf "$scratch"
 fi
+install_mcp_sdk

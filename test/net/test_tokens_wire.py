@@ -1,0 +1,200 @@
+"""Tokens over a real wire between two network stacks: lost and reordered segments, large bodies, many connections; and the MCP SDK."""
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import TOP
+from harness.objects import endpoint_slice, policy, service
+from harness.world import until
+from tokens import PORT, SERVER, TokenWorld, make_token
+import lab
+
+PARTNER_PORT = 7443
+BODY_MB = int(os.environ.get("CASAD_TEST_BODY_MB", "24"))  # 1024: the large run
+CONNECTIONS = 24
+
+# One in ten packets is lost. (An XDP program: not every kernel has netem.)
+LOSS = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("xdp") int loss(struct xdp_md *c) { return bpf_get_prandom_u32() % 10 ? XDP_PASS : XDP_DROP; }
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+# Connections one after the other, some requests on each; prints how many were answered.
+CLIENT = """
+import http.client, sys
+host, port, token, connections, requests = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+n = 0
+for i in range(connections):
+    c = http.client.HTTPConnection(host, port, timeout=60)
+    for k in range(requests):
+        c.request("POST", "/w", b"b" * 4000, {"Authorization": "Bearer " + token}); n += c.getresponse().read() == b"ok"
+    c.close()
+print(n)
+"""
+
+# Uploads at once, each of `mb` blocks that the server checks; prints how many went through whole.
+UPLOAD = """
+import sys, threading, http.client, zlib
+token, mb, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+block = bytes((i * 7 + (i >> 8)) & 255 for i in range(1 << 20))
+done = []
+def one():
+    c = http.client.HTTPConnection("127.0.0.1", 8082, timeout=600)
+    def body():
+        for _ in range(mb): yield block
+    c.request("PUT", "/up", body(), {"Authorization": "Bearer " + token, "Content-Length": str(mb << 20)})
+    done.append(c.getresponse().read() == b"whole")
+threads = [threading.Thread(target=one) for _ in range(count)]
+for t in threads: t.start()
+for t in threads: t.join()
+print(sum(done))
+"""
+BODY_SERVER = """
+import http.server
+block = bytes((i * 7 + (i >> 8)) & 255 for i in range(1 << 20))
+class H(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_PUT(self):
+        whole, buffer, view = True, bytearray(1 << 20), None
+        view = memoryview(buffer)
+        for _ in range(int(self.headers["Content-Length"]) >> 20):
+            have = 0
+            while have < len(buffer): have += self.rfile.readinto(view[have:]) or exit(1)
+            whole = whole and buffer == block
+        answer = b"whole" if whole else b"broken"
+        self.send_response(200); self.send_header("Content-Length", str(len(answer))); self.end_headers(); self.wfile.write(answer)
+    def log_message(self, *a): pass
+class S(http.server.ThreadingHTTPServer): request_queue_size = 128
+S(("127.0.0.1", 8082), H).serve_forever()
+"""
+
+
+@pytest.fixture(scope="module")
+def wire(outside):
+    from conftest import make_world
+    world = make_world(outside)
+    made = TokenWorld(world)
+    world.put("partners.yaml", service("partners/api", None, (PARTNER_PORT, PARTNER_PORT, "TCP")),
+              *(endpoint_slice("partners/api", [a], PARTNER_PORT, "TCP", f"p{PARTNER_PORT}-tcp") for a in (lab.PARTNER4, lab.PARTNER6)))
+    world.change("wire.yaml", named("agents/agent", "to-partner", f"partners/api:{PARTNER_PORT}"),
+                 named("tools/mcp-0", "from-outside", kind="Pod", sources=[{"cidr": f"{lab.GATEWAY4}/32"}, {"cidr": f"{lab.GATEWAY6}/128"}]),
+                 service("tools/bodies", {"app": "mcp"}, (8082, 8082, "TCP")), named("agents/agent", "to-bodies", "tools/bodies:8082"))
+    made.servers = [outside.popen(["/usr/bin/python3", "-c", SERVER, lab.PARTNER4, str(PARTNER_PORT), str(made.log)], stdin=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL)]
+    made.start(made.mcp, ["/usr/bin/python3", "-c", SERVER, lab.NODE4, str(PORT), str(made.log)])
+    made.start(made.mcp, ["/usr/bin/python3", "-c", BODY_SERVER])
+    made.wait_port(8082)
+    yield made
+    for server in made.servers:
+        server.kill()
+        server.wait()
+    made.close()
+    world.close()
+
+
+def named(who, name, *endpoints, **options):
+    made = policy(who, *endpoints, **options)
+    made["metadata"]["name"] = name
+    return made
+
+
+@pytest.fixture
+def loss(wire):
+    """On what comes in at both ends of the wire."""
+    work = Path(wire.work)
+    (work / "loss.bpf.c").write_text(LOSS)
+    include = f"/usr/include/{subprocess.run(['gcc', '-print-multiarch'], capture_output=True, text=True, check=True).stdout.strip()}"
+    lab.run("clang-19", "-target", "bpf", "-O2", "-g", "-isystem", include, "-c", str(work / "loss.bpf.c"), "-o", str(work / "loss.o"))
+    pin = wire.world.daemon.bpffs.with_name(wire.world.daemon.bpffs.name + "-loss")
+    bpftool = next(p for p in ("/usr/sbin/bpftool", "/usr/bin/bpftool") if os.path.exists(p))
+    lab.run(bpftool, "prog", "load", str(work / "loss.o"), str(pin), "type", "xdp")
+    ends = ([], "out0"), (wire.world.outside.enter(), "far0")
+    try:
+        for enter, device in ends:
+            lab.run(*enter, bpftool, "net", "attach", "xdpgeneric", "pinned", str(pin), "dev", device)
+        yield
+    finally:
+        for enter, device in ends:
+            subprocess.run([*enter, bpftool, "net", "detach", "xdpgeneric", "dev", device], check=False, timeout=20)
+        pin.unlink()
+
+
+def test_lost_segments_on_the_way_out(wire, loss):
+    token = make_token(3000)
+    status, output = wire.run(["/usr/bin/python3", "-c", CLIENT, lab.PARTNER4, PARTNER_PORT, token, 6, 10], timeout=200)
+    assert (status, output) == (0, "60"), output
+    wire.uses(token, 60, 10)
+    assert wire.served(token) == 60
+
+
+def test_lost_segments_on_the_way_in(wire, loss):
+    """Segments that come too early wait for the one before: none is read twice, none is missed, and the bytes arrive. A connection whose
+    handshake was ended by a segment with data (its ACK was lost) is the one exception: the listener has that segment, and the connection
+    says that nobody saw its beginning."""
+    token, since = make_token(3000), time.time() - 0.05
+    client = wire.world.outside.popen(["/usr/bin/python3", "-c", CLIENT, lab.NODE4, str(PORT), token, "6", "10"], stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    output, _ = client.communicate(timeout=250)
+    assert output.strip() == "60", output
+    flows = [f for f in wire.world.flows(since) if f.get("src_address") == lab.GATEWAY4 and f.get("dst_port") == PORT]
+    unseen = sum(f.get("unread") == "start" for f in flows)
+    assert len(flows) == 6 and unseen < 6 and not any(f.get("unread") not in (None, "start") for f in flows), flows
+    row = wire.uses(token, 60 - 10 * unseen, 10)
+    assert {s["direction"] for s in row["path"]} == {"ingress"}
+
+
+def test_large_bodies_on_many_connections(wire):
+    token = make_token(900)
+    status, output = wire.run(["/usr/bin/python3", "-c", UPLOAD, token, BODY_MB, CONNECTIONS], timeout=280)
+    assert (status, output) == (0, str(CONNECTIONS)), output
+    row = wire.uses(token, CONNECTIONS)
+    assert len({s["flow"] for s in row["path"]}) == CONNECTIONS
+
+
+MCP_SERVER = """
+import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
+import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
+import http from "node:http";
+http.createServer(async (req, res) => {
+  const chunks = []; for await (const c of req) chunks.push(c);
+  if (!(req.headers.authorization || "").startsWith("Bearer ")) { res.writeHead(401).end(); return; }
+  const server = new McpServer({ name: "time", version: "1.0.0" });
+  server.registerTool("now", { description: "what time it is" }, async () => ({ content: [{ type: "text", text: "noon" }] }));
+  const transport = new StreamableHTTPServerTransport({ sessionIdGenerator: undefined });
+  await server.connect(transport);
+  await transport.handleRequest(req, res, chunks.length ? JSON.parse(Buffer.concat(chunks)) : undefined);
+}).listen(8083, "127.0.0.1");
+"""
+MCP_CLIENT = """
+import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
+const client = new Client({ name: "agent", version: "1.0.0" });
+await client.connect(new StreamableHTTPClientTransport(new URL("http://127.0.0.1:8083/mcp"),
+  { requestInit: { headers: { Authorization: "Bearer " + process.argv[2] } } }));
+for (let i = 0; i < 3; i++) console.log((await client.callTool({ name: "now", arguments: {} })).content[0].text);
+process.exit(0);
+"""
+
+
+def test_mcp_sdk(wire):
+    """The MCP TypeScript SDK's client and server, with an Authorization header."""
+    modules = Path(os.environ.get("CASAD_DEPS_CACHE", "/var/cache/casad-deps")) / "mcp-sdk" / "node_modules"
+    assert modules.is_dir(), f"{modules} is missing: {TOP}/tools/install-deps.sh test installs it"
+    work = Path(wire.work)
+    (work / "node_modules").symlink_to(modules)
+    (work / "server.mjs").write_text(MCP_SERVER)
+    (work / "client.mjs").write_text(MCP_CLIENT)
+    wire.world.change("mcp.yaml", service("tools/sdk", {"app": "mcp"}, (8083, 8083, "TCP")), named("agents/agent", "to-sdk", "tools/sdk:8083"))
+    wire.start(wire.mcp, ["node", work / "server.mjs"])
+    wire.wait_port(8083)
+    token = make_token(800)
+    status, output = wire.run(["node", work / "client.mjs", token])
+    assert (status, output.split()) == (0, ["noon"] * 3), output
+    row = until(lambda: (r := wire.row(token))["counts"]["use"] >= 5 and r, what="initialize, initialized and three calls")
+    assert {s["request"] for s in row["path"]} <= {"POST /mcp", "GET /mcp"}
+    assert [d["workload"] for d in row["destinations"]] == ["mcp-0"]
