@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import lab
 
 AUTH, AUTH_ADMIN, STATSD, MCP = 8000, 8001, 8125, 8080
+GATEWAY = "gateway.llm.example"  # the honest agent's LLM, behind a gateway that speaks HTTP in clear text
+STOLEN = "agent-token"           # file in the demo's own directory: where the agent keeps its token
 REFUSED = ("EPERM",)
 HUNG = ("EPERM", "timeout", "ECONNABORTED", "ECONNRESET", "closed")
 
@@ -20,9 +22,12 @@ class Attempt:
     actor: str = "rogue-agent"  # whose cgroup it runs in; "host": outside every workload
     options: tuple = ()
     optional: bool = False      # the kernel may lack the protocol
+    alert: str = ""             # the kind that casad must raise about it
 
     @property
     def expected(self):
+        if self.alert and not self.reasons:
+            return f"ALLOWED, and {self.alert}"
         return f"DENIED {self.reasons[0]}" if self.reasons else "ALLOWED"
 
     @property
@@ -81,6 +86,13 @@ ATTEMPTS = [
     row("200 processes, forked", "storm", V4, MCP, "peer_not_allowed", options=("--count", "200")),
     row("thousands of sockets at once", "many-fds", lab.OUTSIDE4, 443, "external_not_allowed", options=("--count", "16000")),
     row("the agent is lured to the rogue's own port 8080", "tcp", "127.0.0.7", MCP, "peer_not_allowed", actor="agent"),
+    row("the agent asks its LLM", "request", LLM, 80, actor="agent", also=RESOLVER,
+        options=("--name", GATEWAY, "--path", "/v1/chat")),
+    row("the agent is talked into sending its token there", "request", LLM, 80, "token_unexpected_destination", errors=HUNG,
+        actor="agent", also=RESOLVER, options=("--name", GATEWAY, "--path", "/v1/chat", "--token-file", STOLEN),
+        alert="token_unexpected_destination"),
+    row("the rogue uses a token that it stole", "request", V4, AUTH, options=("--path", "/userinfo", "--token-file", STOLEN),
+        alert="token_replay"),
     row("a process that nobody declared, in the slice", "tcp", V4, AUTH, "undeclared_cgroup", actor="stray"),
     row("the host calls the MCP server", "tcp", V4, MCP, "source_not_allowed", actor="host", errors=HUNG,
         options=("--timeout", "0.7")),

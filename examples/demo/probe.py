@@ -473,11 +473,38 @@ def llm(a):
     return hello(a)
 
 
+def request(a):
+    """An HTTP request to the host --name, which is looked up at --also if that is given, with the bearer token in --token-file."""
+    if a.also and a.to[0] not in (addresses := look_up(a, a.also)):
+        raise Failed("lookup", f"{a.name} is {addresses}")
+    token = read_token(a.token_file, a.timeout) if a.token_file else None
+    body = b'{"model": "m", "input": "hello"}'
+    head = [f"POST {a.path} HTTP/1.1", f"Host: {a.name}", "Content-Type: application/json", f"Content-Length: {len(body)}",
+            *([f"Authorization: Bearer {token}"] if token else []), "Connection: close"]
+    with open_socket(family_of(a.to[0]), socket.SOCK_STREAM, timeout=a.timeout) as s:
+        step("connect", s.connect, a.to)
+        answer = echo(s, "\r\n".join(head).encode() + b"\r\n\r\n" + body).split("\r\n")[0]
+    if not answer.startswith("HTTP/1."):
+        raise Failed("recv", f"no answer of HTTP: {answer}")
+    return answer
+
+
+def read_token(path, timeout):
+    """Whoever keeps a token there replaces the file as a whole, but perhaps not yet."""
+    until = time.monotonic() + timeout
+    while not os.path.exists(path):
+        if time.monotonic() > until:
+            raise Failed("token", "ENOENT")
+        time.sleep(0.02)
+    with open(path, encoding="ascii") as f:
+        return f.read().strip()
+
+
 ATTEMPTS = {f.__name__.replace("_", "-"): f for f in (
     tcp, mptcp, sctp, fastopen, mapped, mapped_udp, udp, udp_connected, udp_elsewhere, udp_alternate, udplite, reconnect,
     raw_icmp, ping, raw_tcp, raw_ip, source_route_before, source_route_after,
     source_route_udp, extension_header, bulk, child_cgroup, listen, hold,
-    old_raw, storm, many_fds, dns, hello, llm)}
+    old_raw, storm, many_fds, dns, hello, llm, request)}
 
 
 def run(attempt, a):
@@ -497,7 +524,8 @@ def set_comm(name):
 
 
 def arguments(**given):
-    a = argparse.Namespace(to=None, also=None, source=None, cgroup=None, count=10, size=5, timeout=2.0, exec=False, name="api.llm.example")
+    a = argparse.Namespace(to=None, also=None, source=None, cgroup=None, count=10, size=5, timeout=2.0, exec=False, name="api.llm.example",
+                           path="/", token_file=None)
     for key, value in given.items():
         setattr(a, key, parse_endpoint(value) if key in ("to", "also") and isinstance(value, str) else value)
     return a
@@ -515,6 +543,8 @@ def main():
     parser.add_argument("--timeout", type=float, default=2.0)
     parser.add_argument("--exec", action="store_true")
     parser.add_argument("--name", default="api.llm.example", help="DNS name, or server name in the first bytes")
+    parser.add_argument("--path", default="/", help="of a request")
+    parser.add_argument("--token-file", help="where somebody keeps a bearer token")
     parser.add_argument("--comm", default="probe", help="process name to take")
     a = parser.parse_args()
     set_comm(a.comm)

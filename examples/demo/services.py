@@ -2,12 +2,14 @@
 """The honest processes of the demo, each in a cgroup of its own:
 
     services.py mcp | auth | outside | resolver     servers; print "ready" when they listen
-    services.py agent                    the agent's daily work, until it is ended
+    services.py agent TOKEN_FILE         the agent's daily work, until it is ended
 
-They know nothing of casad. The MCP server speaks JSON-RPC over HTTP, and asks the auth service about each token.
+They know nothing of casad. The MCP server speaks JSON-RPC over HTTP, and asks the auth service about each token, with a token of its own.
 """
+import base64
 import http.client
 import json
+import os
 import socket
 import socketserver
 import struct
@@ -16,6 +18,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import lab
 import probe
 
 MCP, AUTH, STATSD = 8080, 8000, 8125
@@ -74,22 +77,42 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.answer(200, {"service": self.server_name})
 
+    def do_POST(self):
+        self.body()
+        self.do_GET()
+
     def log_message(self, format, *arguments):
         pass
 
 
 class Mcp(Handler):
     server_name = "mcp-server"
+    own_token = None
 
     def do_POST(self):
         call = self.body()
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        status, verdict = post(AUTH, "/oauth2/introspect", {"token": token})
+        if not Mcp.own_token:
+            Mcp.own_token = ask_token("tools-mcp-server")
+        status, verdict = post(AUTH, "/oauth2/introspect", {"token": token}, Mcp.own_token)
         if status != 200 or not verdict.get("active"):
             return self.answer(401, {"error": "token not active"})
         results = {"tools/list": {"tools": TOOLS},
                    "tools/call": {"content": [{"type": "text", "text": "42 documents"}]}}
         self.answer(200, {"jsonrpc": "2.0", "id": call.get("id"), "result": results.get(call.get("method"), {})})
+
+
+def ask_token(client):
+    return post(AUTH, f"/{client}/oauth2/token", {"grant_type": "client_credentials"})[1]["access_token"]
+
+
+def make_token(subject):
+    """In the shape of a JWT. Nobody signed it: the standard library has no RSA, so random bytes stand where the signature would, and the
+    auth service knows its tokens by heart instead. casad tells shapes; signatures are checked only where tokens.signature says so."""
+    def part(data):
+        return base64.urlsafe_b64encode(data if isinstance(data, bytes) else json.dumps(data).encode()).rstrip(b"=").decode()
+    claims = {"iss": "https://auth.example", "sub": subject, "exp": int(time.time()) + 3600, "jti": os.urandom(8).hex()}
+    return ".".join([part({"alg": "RS256", "typ": "JWT", "kid": "demo"}), part(claims), part(os.urandom(256))])
 
 
 class Auth(Handler):
@@ -100,7 +123,9 @@ class Auth(Handler):
         asked = self.body()
         if self.path == "/oauth2/introspect":
             return self.answer(200, {"active": asked.get("token") in self.issued})
-        token = f"demo-token-{len(self.issued)}"
+        if not self.path.endswith("/oauth2/token"):
+            return self.answer(200, {"service": self.server_name})
+        token = make_token(self.path.split("/")[1])
         self.issued.add(token)
         self.answer(200, {"access_token": token, "token_type": "Bearer"})
 
@@ -120,9 +145,8 @@ def echo_udp(host, port):
 
 
 def resolver():
-    """A DNS server of this host at 127.0.0.1:53: both names of the outside are one address, as behind a CDN."""
-    import lab
-    names = {"api.llm.example": lab.PARTNER4, "files.other.example": lab.PARTNER4}
+    """A DNS server of this host at 127.0.0.1:53: all names of the outside are one address, as behind a CDN."""
+    names = dict.fromkeys(("api.llm.example", "gateway.llm.example", "files.other.example"), lab.PARTNER4)
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.bind(("127.0.0.1", 53))
     print("ready", flush=True)
@@ -148,15 +172,16 @@ def serve(handler, tcp, udp=()):
     threading.Event().wait()
 
 
-def agent():
-    """A token, the list of tools, one call; again and again."""
+def agent(token_file):
+    """A token, the list of tools, one call; again and again. It keeps the token in a file that others can read, as agents do."""
     print("ready", flush=True)
     while True:
         try:
-            token = post(AUTH, "/agents-agent/oauth2/token", {"grant_type": "client_credentials"})[1]["access_token"]
+            token = ask_token("agents-agent")
             post(MCP, "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, token)
             status, _ = post(MCP, "/mcp", {"jsonrpc": "2.0", "id": 2, "method": "tools/call"}, token)
             print("ok" if status == 200 else f"status {status}", flush=True)
+            lab.write_file(token_file, token)
         except OSError as e:
             print(f"failed: {e}", flush=True)
         time.sleep(5)
@@ -171,13 +196,12 @@ def main():
     elif role == "auth":
         serve(Auth, [(h, p) for h in local for p in (AUTH, AUTH + 1)], [(h, STATSD) for h in local])
     elif role == "outside":
-        import lab
-        serve(Handler, [(h, 443) for h in (lab.OUTSIDE4, lab.OUTSIDE6, lab.PARTNER4)],
+        serve(Handler, [(h, 443) for h in (lab.OUTSIDE4, lab.OUTSIDE6, lab.PARTNER4)] + [(lab.PARTNER4, 80)],
               [(h, 53) for h in (lab.OUTSIDE4, lab.OUTSIDE6)] + [(lab.PARTNER4, 443)])
     elif role == "resolver":
         resolver()
     elif role == "agent":
-        agent()
+        agent(sys.argv[2])
 
 
 if __name__ == "__main__":
