@@ -37,7 +37,7 @@ struct Columns {
   Colour (*colour)(std::string_view);
   std::vector<std::size_t> widths;
 };
-const Columns kTokenColumns{token_titles, token_cells, std::string::npos, nullptr, {24, 13, 10, 12, 20, 24, 64}};
+const Columns kTokenColumns{token_titles, token_cells, std::string::npos, nullptr, {24, 13, 10, 18, 20, 24, 64}};
 const Columns kSightingColumns{
     sighting_titles, sighting_cells, kSightingVerdictColumn, colour_of_verdict, {24, 13, 20, 7, 40, 16, 12, 16}};
 const Columns kAlertColumns{alert_titles, alert_cells, kAlertSeverityColumn, colour_of_severity, {24, 8, 28, 4, 7, 0}};
