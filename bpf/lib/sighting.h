@@ -33,10 +33,28 @@ struct {
   CASA_PINNED;
 } casa_token_path SEC(".maps");
 
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, CASA_MAX_EARLY);
+  __type(key, struct casa_early_key);
+  __type(value, struct casa_request);
+  CASA_PINNED;
+} casa_early SEC(".maps");
+
+/* One that nobody writes: a stack has no room for what a new row of casa_early begins as. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, casa_u32);
+  __type(value, struct casa_request);
+  CASA_PINNED;
+} casa_blank SEC(".maps");
+
 /* What this connection's tokens are held to. */
 #define CASA_RULE_NO_TOKEN 1 /* no token may go there */
 #define CASA_RULE_VALID 2    /* only tokens that are known to be valid */
 #define CASA_RULE_INGRESS 4
+#define CASA_RULE_EARLY 8 /* there is no socket for it yet */
 
 #define CASA_REQUEST_ROUNDS 300 /* chunks read at once: more than a head has */
 

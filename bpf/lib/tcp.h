@@ -69,16 +69,21 @@ static __always_inline void casa_mark_look(struct casa_sk *note) {
 #define CASA_NO_SYN (1u << 30) /* bytes: no first byte is so far behind casa_sk.read_to */
 
 /*
- * A conversation begins: is what its caller sends read for tokens? Once on a host, where it leaves; what comes from elsewhere, where it
+ * Is what the caller of this conversation sends read for tokens? Once on a host, where it leaves; what comes from elsewhere, where it
  * comes in. Not DNS, nor what is held to be TLS to a name.
  */
-static __always_inline void casa_mark_requests(struct casa_sk *note, const struct casa_packet *p,
-                                               const struct casa_config *config) {
+static __always_inline int casa_is_read(const struct casa_sk *note, const struct casa_config *config) {
   int is_tls = note->reason == CASA_REASON_LLM_ALLOWED && note->remote_port != CASA_HTTP_PORT;
   if (!(config->token_flags & CASA_TOKENS_READ) || note->reason == CASA_REASON_BASELINE_DNS || is_tls)
-    return;
-  if (note->direction == CASA_INGRESS && note->flags & CASA_SK_SAME_HOST &&
-      casa_is_enforced(casa_subject_flags(note->peer, config->gen)))
+    return 0;
+  return note->direction == CASA_EGRESS || !(note->flags & CASA_SK_SAME_HOST) ||
+         !casa_is_enforced(casa_subject_flags(note->peer, config->gen));
+}
+
+/* A conversation begins. */
+static __always_inline void casa_mark_requests(struct casa_sk *note, const struct casa_packet *p,
+                                               const struct casa_config *config) {
+  if (!casa_is_read(note, config))
     return;
   note->flags |= CASA_SK_REQUESTS;
   note->read_to = p->hook == note->direction ? p->sequence : p->expected;
@@ -261,9 +266,11 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
     return 0;
   }
   if (tcp_state == CASA_TCP_LISTEN) {
+    if (p.tcp_flags & CASA_TCP_SYN)
+      note.read_to = p.sequence;
     if (state && !decided)
       *state = note;
-    return 1;
+    return state && skb->len > p.payload && casa_is_read(&note, config) ? CASA_LOOK + CASA_LOOK_REQUESTS : CASA_PASS;
   }
   /* Nobody listens: the kernel refuses by itself, and the next packet, if any, is judged anew. */
   if (note.peer == CASA_ID_NOBODY)

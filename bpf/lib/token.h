@@ -247,10 +247,28 @@ __noinline int casa_token_begin(struct casa_request *r) {
   c = CASA_SIP_ROTATE(c, 32);
 
 /* SipHash-1-3: one round for each word. */
+#define CASA_SIP_WORD(w)                                                                                               \
+  d ^= (w);                                                                                                            \
+  CASA_SIP_ROUND a ^= (w);
+
 static __always_inline void casa_print_word(struct casa_request *r, casa_u64 word) {
-  casa_u64 a = r->print[0], b = r->print[1], c = r->print[2], d = r->print[3] ^ word;
-  CASA_SIP_ROUND
-  r->print[0] = a ^ word;
+  casa_u64 a = r->print[0], b = r->print[1], c = r->print[2], d = r->print[3];
+  CASA_SIP_WORD(word)
+  r->print[0] = a;
+  r->print[1] = b;
+  r->print[2] = c;
+  r->print[3] = d;
+}
+
+/* Four words at once: what is read of a token is read for the sake of its print mostly. */
+static __always_inline void casa_print_words(struct casa_request *r, casa_u64 w0, casa_u64 w1, casa_u64 w2,
+                                             casa_u64 w3) {
+  casa_u64 a = r->print[0], b = r->print[1], c = r->print[2], d = r->print[3];
+  CASA_SIP_WORD(w0)
+  CASA_SIP_WORD(w1)
+  CASA_SIP_WORD(w2)
+  CASA_SIP_WORD(w3)
+  r->print[0] = a;
   r->print[1] = b;
   r->print[2] = c;
   r->print[3] = d;
@@ -307,7 +325,16 @@ __noinline casa_u32 casa_token_step(struct casa_request *r, casa_u32 i, casa_u32
   if (!r || i >= CASA_CHUNK)
     return 0;
   if (!(r->length & 7) && i + 8 <= n) {
-    casa_u64 w = casa_word_at(r->chunk + i);
+    const casa_u8 *at = r->chunk + i;
+    casa_u64 w = casa_word_at(at);
+    if (i + 32 <= n && i <= CASA_CHUNK - 32) {
+      casa_u64 w1 = casa_word_at(at + 8), w2 = casa_word_at(at + 16), w3 = casa_word_at(at + 24);
+      if (!(casa_ends_token(w) | casa_ends_token(w1) | casa_ends_token(w2) | casa_ends_token(w3))) {
+        casa_print_words(r, w, w1, w2, w3);
+        r->length += 32;
+        return 32;
+      }
+    }
     if (!casa_ends_token(w)) {
       casa_print_word(r, w);
       r->length += 8;

@@ -198,3 +198,49 @@ def test_mcp_sdk(wire):
     row = until(lambda: (r := wire.row(token))["counts"]["use"] >= 5 and r, what="initialize, initialized and three calls")
     assert {s["request"] for s in row["path"]} <= {"POST /mcp", "GET /mcp"}
     assert [d["workload"] for d in row["destinations"]] == ["mcp-0"]
+
+
+EARLY_SERVER = """
+import socket, sys
+s = socket.create_server((sys.argv[1], int(sys.argv[2])))
+s.setsockopt(socket.IPPROTO_TCP, int(sys.argv[3]), int(sys.argv[4]))
+while True:
+    c = s.accept()[0]
+    with c:
+        got = b""
+        while got.count(b"\\r\\n\\r\\n") < 3:
+            piece = c.recv(65536)
+            if not piece: break
+            for _ in range(piece.count(b"\\r\\n\\r\\n")): c.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
+            got += piece
+"""
+EARLY_CLIENT = """
+import socket, sys
+data = sys.argv[4].encode("latin1").decode("unicode_escape").encode("latin1")
+s = socket.socket()
+if sys.argv[3] == "fastopen": s.sendto(data, socket.MSG_FASTOPEN, (sys.argv[1], int(sys.argv[2])))
+else: s.connect((sys.argv[1], int(sys.argv[2]))); s.sendall(data)
+s.settimeout(10); got = s.recv(100)
+for _ in range(2):
+    s.sendall(data); got += s.recv(100)
+print(got.count(b"200 OK"))
+"""
+
+
+@pytest.mark.parametrize("case", ["defer-accept", "fastopen"])
+def test_first_bytes_that_the_listener_gets(wire, case):
+    """A server that is woken by data (TCP_DEFER_ACCEPT: the handshake ends with the segment that brings it), and TCP Fast Open."""
+    port = {"defer-accept": 8084, "fastopen": 8085}[case]
+    option, value = {"defer-accept": (9, 5), "fastopen": (23, 16)}[case]
+    wire.start(wire.mcp, ["/usr/bin/python3", "-c", EARLY_SERVER, lab.NODE4, port, option, value])
+    wire.wait_port(port)
+    token = make_token(600)
+    data = f"GET /early HTTP/1.1\\r\\nHost: x\\r\\nAuthorization: Bearer {token}\\r\\n\\r\\n"
+    for round in (1, 2, 3):  # Fast Open needs a cookie of the connection before
+        since = time.time() - 0.05
+        done = subprocess.run([*wire.world.outside.enter(), "/usr/bin/python3", "-c", EARLY_CLIENT, lab.NODE4, str(port), case, data],
+                              capture_output=True, text=True, timeout=30)
+        assert done.stdout.strip() == "3", done
+        wire.uses(token, 3 * round)
+        flow = until(lambda: wire.world.find_flow(since, dst_port=port, direction="ingress", appProtocol="http"), what="the flow")
+        assert "unread" not in flow

@@ -25,6 +25,7 @@
 #define CASA_MAX_UDP_ASKED 4096    /* casa_udp_asked: pairs of a workload and somebody who asks it by UDP */
 #define CASA_UDP_ASKERS 32         /* conversations remembered of a pair; a power of two */
 #define CASA_MAX_TOKENS 65536      /* casa_token: tokens that the daemon found something about */
+#define CASA_MAX_EARLY 1024        /* casa_early: handshakes under way that brought data */
 #define CASA_MAX_TOKEN_PATHS 64    /* casa_token_path */
 #define CASA_MAX_DENIALS 16384     /* casa_denial: (workload, peer, port, reason) being aggregated */
 #define CASA_RING_BYTES (4 << 20)  /* casa_ring */
@@ -38,10 +39,10 @@
 #define CASA_NAME_LEN 192
 
 #define CASA_SHA256_LEN 32
-#define CASA_TOKEN_MAX 8192 /* bytes of a token that is hashed */
+#define CASA_TOKEN_MAX 8192           /* bytes of a token that is hashed */
 #define CASA_RAW_RING_BYTES (1 << 19) /* casa_raw_ring: 63 tokens */
-#define CASA_HEAD_MAX 65536 /* bytes of a request's head */
-#define CASA_CHUNK 256            /* bytes of a packet that are read at once */
+#define CASA_HEAD_MAX 65536           /* bytes of a request's head */
+#define CASA_CHUNK 256                /* bytes of a packet that are read at once */
 #define CASA_METHOD_LEN 16
 #define CASA_PATH_LEN 80
 #define CASA_PATH_SEGMENT_MAX 24 /* characters of one segment of a path that are told */

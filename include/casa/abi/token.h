@@ -113,7 +113,7 @@ struct casa_request {
   casa_u64 print[4];    /* SipHash of the token so far, with a key of this load of the programs */
   casa_u64 tail;        /* of its last word */
   casa_u64 known_print; /* of the last token that was hashed on this connection */
-  casa_u64 flow;     /* its start_ns: a socket can have one connection after the other */
+  casa_u64 flow;        /* its start_ns: a socket can have one connection after the other */
   casa_u8 known_sha256[CASA_SHA256_LEN];
   casa_u64 left;   /* bytes of a body, or of a chunk, to pass over; or its size as far as it is read */
   casa_u32 next;   /* TCP sequence number of the first byte not read yet */
@@ -156,6 +156,21 @@ struct casa_request {
   casa_u8 chunk[CASA_CHUNK + 8];
 };
 CASA_ASSERT_SIZE(struct casa_request, 696);
+
+/*
+ * casa_early: LRU hash of struct casa_request. What came to a listener before there was a socket for it: with a SYN (TCP Fast Open), or with
+ * the segment that ends the handshake (TCP_DEFER_ACCEPT, a lost ACK). The connection goes on from there. `flow` is the sequence number
+ * of its first byte, with bit 32 set; `want` is set when it is not read any more.
+ */
+struct casa_early_key {
+  casa_u8 local[16];
+  casa_u8 remote[16];
+  casa_u16 local_port;
+  casa_u16 remote_port;
+  casa_u32 pad;
+};
+CASA_ASSERT_SIZE(struct casa_early_key, 40);
+#define CASA_EARLY_FLOW (1ull << 32)
 
 /*
  * A record of casa_raw_ring, which is there only when signatures are checked: the one place where a token leaves the kernel. The reader
