@@ -18,7 +18,10 @@
 
 #include <fmt/format.h>
 
+#include "casa/abi/types.h"  // the skeletons need it
+
 #include "base/json.h"
+#include "bench_requests.skel.h"
 #include "bench_tcp.skel.h"
 #include "bench_udp.skel.h"
 #include "casa/abi/policy.h"
@@ -29,6 +32,7 @@ namespace {
 
 constexpr int kRepeat = 200'000;
 constexpr int kRounds = 15;
+constexpr int kRepeatTold = 10'000;  // where each run may tell something: fewer than the ring has room for
 constexpr std::uint32_t kSubject = 1000, kPeer = 1001, kGeneration = 1;
 
 // Ethernet, IPv4 10.0.0.1:40000 -> 10.0.0.2:8080, or back.
@@ -47,6 +51,28 @@ std::vector<unsigned char> packet(unsigned char protocol, bool back = false) {
     std::swap_ranges(&p[34], &p[36], &p[36]);
   }
   return p;
+}
+
+// The same, with bytes behind a TCP header.
+std::vector<unsigned char> packet_of(const std::string& bytes) {
+  std::vector<unsigned char> p = packet(6);
+  p.resize(54);
+  p[34 + 12] = 0x50;
+  p.insert(p.end(), bytes.begin(), bytes.end());
+  return p;
+}
+
+// A request whose head has so many bytes: one field is as long as it must be.
+std::string request_of(std::size_t bytes, const std::string& field) {
+  std::string head = "GET /mcp HTTP/1.1\r\nHost: mcp.tools:8080\r\nAccept: */*\r\n";
+  head += field.empty() ? "User-Agent: " : field + "\r\nUser-Agent: ";
+  return head + std::string(bytes - head.size() - 4, 'a') + "\r\n\r\n";
+}
+
+// A JWT of so many bytes.
+std::string token_of(std::size_t bytes) {
+  std::string token = "eyJhbGciOiJSUzI1NiJ9.";  // {"alg":"RS256"}
+  return token + std::string(bytes - token.size() - 343, 'a') + '.' + std::string(342, 'b');
 }
 
 // A cgroup of our own, because a socket at the root of the hierarchy belongs to nobody. The test run's socket gets it.
@@ -137,14 +163,30 @@ struct Figure {
   int verdict = -1;
 };
 
-Figure measure(const char* name, const bpf_program* program, std::vector<unsigned char> data, unsigned ifindex) {
+struct Runs {
+  int repeat = kRepeat;
+  unsigned mark = 0;
+  const bpf_map* ring = nullptr;  // is emptied between rounds
+};
+
+void empty_ring(const bpf_map* map) {
+  if (map == nullptr) return;
+  ring_buffer* ring = ring_buffer__new(bpf_map__fd(map), [](void*, void*, std::size_t) { return 0; }, nullptr, nullptr);
+  if (ring == nullptr || ring_buffer__consume(ring) < 0) std::exit(1);
+  ring_buffer__free(ring);
+}
+
+Figure measure(const char* name, const bpf_program* program, std::vector<unsigned char> data, unsigned ifindex,
+               Runs runs = {}) {
   std::vector<double> ns;
   Figure figure{name};
   for (int round = 0; round < kRounds; ++round) {
     __sk_buff context{};
     context.ifindex = ifindex;
+    context.mark = runs.mark;
+    empty_ring(runs.ring);
     LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = data.data(), .data_size_in = static_cast<__u32>(data.size()),
-                .ctx_in = &context, .ctx_size_in = sizeof context, .repeat = kRepeat);
+                .ctx_in = &context, .ctx_size_in = sizeof context, .repeat = runs.repeat);
     if (bpf_prog_test_run_opts(bpf_program__fd(program), &options) != 0) {
       fmt::print(stderr, "test run of {} failed: {}\n", name, std::strerror(errno));
       std::exit(1);
@@ -185,6 +227,34 @@ casa::Skeleton<casa_bench_tcp> open_tcp(std::uint64_t cgroup, bool managed, unsi
   return skeleton;
 }
 
+// Requests on a connection that is read: what one packet costs more than one without reading it.
+void measure_requests(std::vector<Figure>& figures, std::uint64_t cgroup, unsigned device) {
+  casa::Skeleton<casa_bench_requests> requests(casa_bench_requests::open(nullptr));
+  load(requests);
+  if (casa_bench_requests::load(requests.get()) != 0) {
+    fmt::print(stderr, "cannot load the programs that read requests\n");
+    std::exit(1);
+  }
+  fill(requests, cgroup, true, 0);
+  Runs told{kRepeatTold, 0, requests->maps.casa_ring}, hashed{kRepeatTold, 1, requests->maps.casa_ring};
+  const bpf_program* read = requests->progs.casa_bench_read;
+  auto head = packet_of(request_of(162, ""));
+  auto token = packet_of(request_of(962, "Authorization: Bearer " + token_of(800)));
+  figures.push_back(measure("requests: rewound, not read", requests->progs.casa_bench_rewound, head, device, told));
+  figures.push_back(measure("request of 162 B without a token", read, head, device, told));
+  figures.push_back(measure("request of 962 B, known token of 800 B", read, token, device, told));
+  std::uint64_t before = stat_of(requests, CASA_STAT_TOKENS_HASHED);
+  figures.push_back(measure("request of 962 B, new token of 800 B", read, token, device, hashed));
+  // One hash for each test run's socket where the token is known, one for each run where it is new.
+  std::uint64_t again = stat_of(requests, CASA_STAT_TOKENS_HASHED) - before;
+  if (before != kRounds || again != std::uint64_t{kRounds} * kRepeatTold ||
+      stat_of(requests, CASA_STAT_EVENTS_LOST) != 0) {
+    fmt::print(stderr, "{} and {} tokens hashed, {} records lost\n", before, again,
+               stat_of(requests, CASA_STAT_EVENTS_LOST));
+    std::exit(1);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -205,6 +275,12 @@ int main(int argc, char** argv) {
     }
   }
   {
+    auto tcp = open_tcp(cgroup, true, 0);
+    const bpf_program* body = tcp->progs.casa_bench_body;
+    figures.push_back(measure("TCP established, not read (looked up twice)", body, packet(6), device, {kRepeat, 0}));
+    figures.push_back(measure("the same inside a body", body, packet(6), device, {kRepeat, 1}));
+  }
+  {
     auto tcp = open_tcp(cgroup, true, 100'000);
     figures.push_back(measure("TCP established, egress, 100k entries", tcp->progs.casa_egress, packet(6), device));
   }
@@ -219,16 +295,17 @@ int main(int argc, char** argv) {
     fill(udp, cgroup, true, 0);
     figures.push_back(measure("UDP conversation, egress", udp->progs.casa_egress, packet(17), device));
   }
+  measure_requests(figures, cgroup, device);
   double floor = figures.front().median;
   casa::JsonWriter json;
   json.begin_object()
-      .field("unit", "ns per packet, median of 15 rounds of 200000")
+      .field("unit", "ns per packet, median of 15 rounds of 200000, requests of 10000")
       .field("emptyProgram", floor)
       .key("rows")
       .begin_array();
-  fmt::print("{:<40} {:>8} {:>8} {:>8} {:>8}\n", "ns per packet (BPF_PROG_TEST_RUN)", "median", "min", "max", "net");
+  fmt::print("{:<46} {:>8} {:>8} {:>8} {:>8}\n", "ns per packet (BPF_PROG_TEST_RUN)", "median", "min", "max", "net");
   for (const auto& f : figures) {
-    fmt::print("{:<40} {:>8.0f} {:>8.0f} {:>8.0f} {:>8.0f}{}\n", f.name, f.median, f.min, f.max, f.median - floor,
+    fmt::print("{:<46} {:>8.0f} {:>8.0f} {:>8.0f} {:>8.0f}{}\n", f.name, f.median, f.min, f.max, f.median - floor,
                f.verdict == 1 ? "" : "  (NOT LET PASS)");
     json.begin_object()
         .field("name", f.name)
