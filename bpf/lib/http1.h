@@ -170,4 +170,9 @@ __noinline int casa_h1_read_chunk(struct casa_request *r, casa_u32 n) {
   return i;
 }
 
+/* Could this be the first byte of a request? */
+static __always_inline int casa_is_foreign(casa_u8 byte) {
+  return casa_h1_table[CASA_H1_START << CASA_H1_CLASS_BITS | (casa_h1_class[byte] & 63)] >> 8 == CASA_H1_DO_FOREIGN;
+}
+
 #endif

@@ -7,6 +7,7 @@
 #ifndef CASA_BPF_REQUEST_H
 #define CASA_BPF_REQUEST_H
 
+#include "early.h"
 #include "h2_request.h"
 #include "http1.h"
 #include "raw.h"
@@ -255,71 +256,6 @@ static __noinline int casa_cannot_read(struct __sk_buff *skb, struct casa_looked
 #define CASA_TLS_FIRST 0x14 /* of the record types */
 #define CASA_TLS_LAST 0x17
 
-/* Could this be the first byte of a request? */
-static __always_inline int casa_is_foreign(casa_u8 byte) {
-  return casa_h1_table[CASA_H1_START << CASA_H1_CLASS_BITS | (casa_h1_class[byte] & 63)] >> 8 == CASA_H1_DO_FOREIGN;
-}
-
-static __always_inline void casa_early_key_of(const struct casa_looked *l, struct casa_early_key *key) {
-  __builtin_memset(key, 0, sizeof(*key));
-  __builtin_memcpy(key->local, l->local, 16);
-  __builtin_memcpy(key->remote, l->remote, 16);
-  key->local_port = l->local_port;
-  key->remote_port = l->remote_port;
-}
-
-/* What came to a listener, from the connection's first byte on; 0 when this is not that, or is not read. */
-static __always_inline struct casa_request *casa_early_of(struct __sk_buff *skb, const struct casa_looked *l,
-                                                          const struct casa_sk *state) {
-  casa_u32 start = l->tcp_flags & CASA_TCP_SYN ? l->sequence + 1 : l->sequence, first = state->read_to + 1, zero = 0;
-  casa_u8 byte = 0;
-  /* Only the last SYN is remembered; another caller's may have come in between. */
-  if (!l->length || !casa_same_address(state->remote, l->remote) || state->remote_port != l->remote_port)
-    return 0;
-  struct casa_early_key key;
-  casa_early_key_of(l, &key);
-  struct casa_request *r = bpf_map_lookup_elem(&casa_early, &key);
-  if (r && r->flow == (CASA_EARLY_FLOW | first))
-    return r->want ? 0 : r;
-  if (start != first || bpf_skb_load_bytes(skb, l->at, &byte, 1) || casa_is_foreign(byte))
-    return 0;
-  struct casa_request *blank = bpf_map_lookup_elem(&casa_blank, &zero);
-  if (!blank || bpf_map_update_elem(&casa_early, &key, blank, BPF_ANY)) {
-    casa_count(CASA_STAT_FAIL_REQUEST);
-    return 0;
-  }
-  r = bpf_map_lookup_elem(&casa_early, &key);
-  if (!r)
-    return 0;
-  r->flow = CASA_EARLY_FLOW | first;
-  r->next = first;
-  r->state = CASA_H1_START;
-  r->told = CASA_APP_HTTP1; /* told when there is a connection that speaks it */
-  return r;
-}
-
-/* A connection whose first bytes went to the listener goes on from what was read there, if that is all that came. */
-static __always_inline struct casa_request *casa_take_early(struct __sk_buff *skb, const struct casa_looked *l,
-                                                            const struct casa_sk *state) {
-  struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
-  struct bpf_tcp_sock *tcp = sk ? bpf_tcp_sock(sk) : 0;
-  struct casa_early_key key;
-  casa_early_key_of(l, &key);
-  struct casa_request *early = bpf_map_lookup_elem(&casa_early, &key);
-  if (!sk || !tcp || !early || early->want || early->refused || early->next != tcp->rcv_nxt)
-    return 0;
-  struct casa_request *r = bpf_sk_storage_get(&casa_request, sk, early, BPF_SK_STORAGE_GET_F_CREATE);
-  if (!r)
-    return 0;
-  bpf_map_delete_elem(&casa_early, &key);
-  r->flow = state->start_ns;
-  r->busy = 0;
-  r->told = CASA_APP_UNKNOWN;
-  if (r->number)
-    casa_tell_app(skb, r, CASA_APP_HTTP1);
-  return r;
-}
-
 /* The storage of a connection whose first bytes these are, if they can be a request's; the connection is left unread otherwise. */
 static __always_inline struct casa_request *casa_begin_requests(struct __sk_buff *skb, struct casa_looked *l,
                                                                 casa_u8 hook, struct casa_sk *state, int *refused) {
@@ -442,27 +378,6 @@ static __always_inline int casa_read_packet(struct __sk_buff *skb, struct casa_l
   if (read == CASA_READ_ON && r->scheme)
     casa_token_part(skb, r, r->at);
   return read;
-}
-
-/*
- * What came to a listener is read. There is no connection yet to end: what may not go on is dropped, each time that it comes. Returns as
- * casa_requests does.
- */
-static __always_inline int casa_pass_early(struct casa_request *r, int read) {
-  if (read == CASA_READ_MORE)
-    return 1;
-  if (read == CASA_READ_ON)
-    return -1;
-  if (read == CASA_READ_GAP || read == CASA_READ_HELD)
-    return 0;
-  int stops = r->rules & (CASA_RULE_NO_TOKEN | CASA_RULE_VALID) && read >> 16 != CASA_UNREAD_OPAQUE;
-  casa_token_wipe(r);
-  if (read < CASA_READ_LOST || stops) {
-    r->refused = read < CASA_READ_LOST ? read : CASA_REASON_HTTP_UNREADABLE;
-    return 0;
-  }
-  r->want = CASA_WANT_TRUNCATED;
-  return 1;
 }
 
 /* Returns 1 (pass), 0 (drop), or -1: the packet is longer than one call reads. */

@@ -28,7 +28,7 @@ static __always_inline void casa_bench_rewind(struct __sk_buff* skb) {
 
 /* What the next program does besides reading. */
 SEC("cgroup_skb/egress")
-int casa_bench_rewound(struct __sk_buff* skb) {
+int casa_rewound(struct __sk_buff* skb) {
   casa_bench_rewind(skb);
   return 1;
 }

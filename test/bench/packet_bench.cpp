@@ -240,7 +240,7 @@ void measure_requests(std::vector<Figure>& figures, std::uint64_t cgroup, unsign
   const bpf_program* read = requests->progs.casa_bench_read;
   auto head = packet_of(request_of(162, ""));
   auto token = packet_of(request_of(962, "Authorization: Bearer " + token_of(800)));
-  figures.push_back(measure("requests: rewound, not read", requests->progs.casa_bench_rewound, head, device, told));
+  figures.push_back(measure("requests: rewound, not read", requests->progs.casa_rewound, head, device, told));
   figures.push_back(measure("request of 162 B without a token", read, head, device, told));
   figures.push_back(measure("request of 962 B, known token of 800 B", read, token, device, told));
   std::uint64_t before = stat_of(requests, CASA_STAT_TOKENS_HASHED);
