@@ -74,7 +74,7 @@ image() { # SERIES DIR: the initramfs
   sed -n 's/^BUDGET = //p' "$HERE/../check/budget.py" | tr -d _ >"$root/budget"
   # How many there are: a program has its SEC() at the start of a line. Those that look at what is sent need 5.15.
   local sources=("$HERE"/../../bpf/*.bpf.c)
-  if [ "$1" = 5.10 ]; then sources=("${sources[@]/*inspect.bpf.c/}") && sources=("${sources[@]/*tls_observer.bpf.c/}"); fi
+  if [ "$1" = 5.10 ]; then for late in inspect requests tls_observer; do sources=("${sources[@]/*$late.bpf.c/}"); done; fi
   for source in "${sources[@]}"; do [ -z "$source" ] || cat "$source"; done | grep -c "^SEC(\"" >"$root/programs"
   modules "$1" "$root/modules"
   cat >"$root/init" <<'I'
