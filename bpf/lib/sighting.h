@@ -81,6 +81,29 @@ __noinline casa_u64 casa_instance_of_packet(struct __sk_buff *skb) {
   return instance;
 }
 
+/* What a record says of the request itself; `kind` and `what` as for casa_tell_request. `r` may be null for CASA_EVENT_APP. */
+static __always_inline void casa_fill_request(struct casa_token_event *e, const struct casa_request *r, casa_u32 kind,
+                                              casa_u32 what) {
+  if (kind == CASA_EVENT_APP) {
+    e->app = what;
+    e->unread = what >> 8;
+  } else if (r) {
+    e->app = r->told;
+    e->shape = what;
+    e->flags = what >> 8;
+    e->request = r->number;
+    __builtin_memcpy(e->method, r->method, CASA_METHOD_LEN);
+    __builtin_memcpy(e->path, r->path, CASA_PATH_LEN);
+    if (e->shape == CASA_TOKEN_JWT || e->shape == CASA_TOKEN_OPAQUE) {
+      e->length = r->known_length;
+      e->signature = r->signature;
+      __builtin_memcpy(e->sha256, r->known_sha256, CASA_SHA256_LEN);
+    } else {
+      e->length = what & 0xff ? r->length : 0;
+    }
+  }
+}
+
 /*
  * Tells what `r` knows: a token (CASA_EVENT_TOKEN), or of the connection (CASA_EVENT_APP). `what`: for a token its shape, and above it its
  * flags; else enum casa_app, and above it enum casa_unread. `reason`: of a refusal, else 0.
@@ -100,7 +123,7 @@ __noinline int casa_tell_request(struct __sk_buff *skb, struct casa_request *r, 
   __builtin_memset((casa_u8 *)e + sizeof(e->event), 0, sizeof(*e) - sizeof(e->event));
   casa_fill_event(&e->event, state, kind, IPPROTO_TCP);
   e->event.time_ns = bpf_ktime_get_ns();
-  e->event.start_ns = state->start_ns;
+  e->event.start_ns = state->start_ns ? state->start_ns : e->event.time_ns; /* a listener has none */
   e->event.rule = state->rule;
   e->event.count = 1;
   e->instance = instance;
@@ -108,24 +131,7 @@ __noinline int casa_tell_request(struct __sk_buff *skb, struct casa_request *r, 
     e->event.verdict = CASA_DENIED;
     e->event.reason = reason;
   }
-  if (kind == CASA_EVENT_APP) {
-    e->app = what;
-    e->unread = what >> 8;
-  } else if (r) {
-    e->app = r->told;
-    e->shape = what;
-    e->flags = what >> 8;
-    e->request = r->number;
-    __builtin_memcpy(e->method, r->method, CASA_METHOD_LEN);
-    __builtin_memcpy(e->path, r->path, CASA_PATH_LEN);
-    if (e->shape == CASA_TOKEN_JWT || e->shape == CASA_TOKEN_OPAQUE) {
-      e->length = r->known_length;
-      e->signature = r->signature;
-      __builtin_memcpy(e->sha256, r->known_sha256, CASA_SHA256_LEN);
-    } else {
-      e->length = what & 0xff ? r->length : 0;
-    }
-  }
+  casa_fill_request(e, r, kind, what);
   bpf_ringbuf_submit(e, casa_wake_flags());
   return 0;
 }

@@ -111,22 +111,7 @@ __noinline int casa_tls_tell(struct casa_tls_conn *c, casa_u32 kind, casa_u32 wh
   bpf_get_current_comm(e->event.comm, CASA_COMM_LEN);
   e->instance = instance;
   e->via = CASA_VIA_TLS;
-  if (kind == CASA_EVENT_APP) {
-    e->app = what;
-    e->unread = what >> 8;
-  } else {
-    e->app = r->told;
-    e->shape = what;
-    e->flags = what >> 8;
-    e->request = r->number;
-    __builtin_memcpy(e->method, r->method, CASA_METHOD_LEN);
-    __builtin_memcpy(e->path, r->path, CASA_PATH_LEN);
-    if (e->shape == CASA_TOKEN_JWT || e->shape == CASA_TOKEN_OPAQUE) {
-      e->length = r->known_length;
-      e->signature = r->signature;
-      __builtin_memcpy(e->sha256, r->known_sha256, CASA_SHA256_LEN);
-    }
-  }
+  casa_fill_request(e, r, kind, what);
   bpf_ringbuf_submit(e, casa_wake_flags());
   return 0;
 }
