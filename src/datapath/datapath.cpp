@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <future>
 #include <set>
 #include <thread>
 
@@ -271,10 +272,12 @@ class KernelDatapath final : public Datapath {
         features_[feature] = "off: " + loaded.error().context;
       }
     };
+    // The verifier takes its time, and two CPUs can share it. What both objects share was made with the enforcement programs.
+    auto requests = std::async(std::launch::async, [&load] { return load_requests(load); });
     keep("cgroup watch", watch_, load_cgroup_watch(load));
     keep("sweep", sweep_, load_sweep(load));
     keep("inspection", inspect_, load_inspect(load));
-    keep("requests", requests_, load_requests(load));
+    keep("requests", requests_, requests.get());
     const bpf_map *out = enforce_->maps.casa_look_out, *in = enforce_->maps.casa_look_in;
     if (inspect_) {
       const auto& programs = inspect_->progs;

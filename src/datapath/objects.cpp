@@ -12,7 +12,7 @@ namespace casa::datapath {
 namespace {
 
 constexpr std::size_t kLogBytes = 8192;
-std::string libbpf_log;
+thread_local std::string libbpf_log;  // two objects can be loaded at once
 
 int keep_message(enum libbpf_print_level level, const char* format, va_list args) {
   if (level == LIBBPF_DEBUG) return 0;
