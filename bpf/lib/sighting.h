@@ -66,19 +66,7 @@ __noinline casa_u64 casa_instance_of_packet(struct __sk_buff *skb) {
   const struct casa_config *config = casa_get_config();
   if (!config)
     return 0;
-  casa_u64 found = 0, instance = 0;
-  for (casa_u32 i = 0; i < CASA_MAX_CGROUP_LEVEL; i++) {
-    casa_u32 level = config->level_min + i;
-    if (level > config->level_max)
-      break;
-    casa_u64 id = bpf_skb_ancestor_cgroup_id(skb, level), before = (casa_u32)found;
-    found = casa_subject_step(id, config->gen, (casa_u32)found);
-    if ((casa_u32)found != before)
-      instance = id;
-    if (found & CASA_SETTLED)
-      break;
-  }
-  return instance;
+  CASA_WALK(bpf_skb_ancestor_cgroup_id(skb, level), instance);
 }
 
 /* What a record says of the request itself; `kind` and `what` as for casa_tell_request. `r` may be null for CASA_EVENT_APP. */

@@ -23,34 +23,38 @@ __noinline casa_u64 casa_subject_step(casa_u64 id, casa_u32 gen, casa_u32 found)
   return (payload & CASA_CGROUP_SLICE) ? found : CASA_SETTLED | found;
 }
 
-#define CASA_WALK(ancestor_id)                                                                                         \
-  casa_u64 found = 0;                                                                                                  \
+/* `answer`: (casa_u32)found, the subject; or instance, the id of the cgroup that made it so. */
+#define CASA_WALK(ancestor_id, answer)                                                                                 \
+  casa_u64 found = 0, instance __attribute__((unused)) = 0;                                                            \
   for (casa_u32 i = 0; i < CASA_MAX_CGROUP_LEVEL; i++) {                                                               \
     casa_u32 level = config->level_min + i;                                                                            \
     if (level > config->level_max)                                                                                     \
       break;                                                                                                           \
-    found = casa_subject_step(ancestor_id, config->gen, (casa_u32)found);                                              \
+    casa_u64 id = ancestor_id, before = (casa_u32)found;                                                               \
+    found = casa_subject_step(id, config->gen, (casa_u32)found);                                                       \
+    if ((casa_u32)found != before)                                                                                     \
+      instance = id;                                                                                                   \
     if (found & CASA_SETTLED)                                                                                          \
       break;                                                                                                           \
   }                                                                                                                    \
-  return (casa_u32)found
+  return answer
 
 __noinline casa_u32 casa_subject_of_packet(struct __sk_buff *skb) {
   const struct casa_config *config = casa_get_config();
   if (!config)
     return 0;
-  CASA_WALK(bpf_skb_ancestor_cgroup_id(skb, level));
+  CASA_WALK(bpf_skb_ancestor_cgroup_id(skb, level), (casa_u32)found);
 }
 
 static __always_inline casa_u32 casa_subject_of_socket(struct bpf_sock *sk, const struct casa_config *config) {
-  CASA_WALK(bpf_sk_ancestor_cgroup_id(sk, level));
+  CASA_WALK(bpf_sk_ancestor_cgroup_id(sk, level), (casa_u32)found);
 }
 
 __noinline casa_u32 casa_subject_of_task(void) {
   const struct casa_config *config = casa_get_config();
   if (!config)
     return 0;
-  CASA_WALK(bpf_get_current_ancestor_cgroup_id(level));
+  CASA_WALK(bpf_get_current_ancestor_cgroup_id(level), (casa_u32)found);
 }
 
 static __always_inline casa_u32 casa_subject_flags(casa_u32 subject, casa_u32 gen) {

@@ -60,19 +60,7 @@ __noinline casa_u64 casa_instance_of_task(void) {
   const struct casa_config *config = casa_get_config();
   if (!config)
     return 0;
-  casa_u64 found = 0, instance = 0;
-  for (casa_u32 i = 0; i < CASA_MAX_CGROUP_LEVEL; i++) {
-    casa_u32 level = config->level_min + i;
-    if (level > config->level_max)
-      break;
-    casa_u64 id = bpf_get_current_ancestor_cgroup_id(level), before = (casa_u32)found;
-    found = casa_subject_step(id, config->gen, (casa_u32)found);
-    if ((casa_u32)found != before)
-      instance = id;
-    if (found & CASA_SETTLED)
-      break;
-  }
-  return instance;
+  CASA_WALK(bpf_get_current_ancestor_cgroup_id(level), instance);
 }
 
 /* The running task's workload, if somebody wants one of `kinds` observed in it; else 0. */
