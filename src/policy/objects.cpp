@@ -21,6 +21,7 @@ const char* to_string(Kind kind) {
     case Kind::kPod: return "Pod";
     case Kind::kService: return "Service";
     case Kind::kEndpointSlice: return "EndpointSlice";
+    case Kind::kNode: return "Node";
   }
   return "?";
 }

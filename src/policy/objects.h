@@ -30,12 +30,12 @@ struct Diagnostic {
 };
 std::string to_string(const Diagnostic& d);
 
-enum class Kind : std::uint8_t { kCasaPolicy, kMultiAgentSystem, kNamespace, kPod, kService, kEndpointSlice };
+enum class Kind : std::uint8_t { kCasaPolicy, kMultiAgentSystem, kNamespace, kPod, kService, kEndpointSlice, kNode };
 const char* to_string(Kind kind);  // as in `kind:`
 
 struct ObjectKey {
   Kind kind{};
-  std::string ns;  // empty for Namespace
+  std::string ns;  // empty for Namespace and Node
   std::string name;
   auto operator<=>(const ObjectKey&) const = default;
 };
@@ -43,6 +43,7 @@ std::string to_string(const ObjectKey& key);  // "CASAPolicy team-a/agent"
 
 struct OwnerReference {
   std::string kind, name;
+  bool controller = true;  // the one owner that manages the object; a file may leave it out
 };
 
 struct Meta {
@@ -138,11 +139,21 @@ struct ContainerPort {
   Protocol protocol = Protocol::kTcp;
 };
 
+// How kubelet sorts pods, and so where a pod's cgroup lies; kUnknown when nobody said.
+enum class QosClass : std::uint8_t { kUnknown, kGuaranteed, kBurstable, kBestEffort };
+
 struct Pod {
   Meta meta;
+  std::string node;  // spec.nodeName; empty: not scheduled yet, or a file does not say
+  std::string
+      cgroup_uid;  // as kubelet names the pod's cgroup: the uid, or of a static pod's mirror its configuration's hash
+  QosClass qos = QosClass::kUnknown;
   bool host_network = false;
-  std::vector<ContainerPort> ports;  // of all containers
-  std::vector<IpAddress> ips;        // status.podIPs
+  bool finished = false;                   // phase Succeeded or Failed: its addresses may be somebody else's by now
+  bool istio_proxy = false;                // it has a container istio-proxy
+  std::vector<ContainerPort> ports;        // of all containers
+  std::vector<std::uint16_t> probe_ports;  // TCP, that kubelet's probes ask (named ones resolved); sorted, each once
+  std::vector<IpAddress> ips;              // status.podIPs
   // metadata.annotations["casa.io/cgroup"]: path below the cgroup2 root, without a leading slash; empty when absent.
   std::string cgroup;
 };
@@ -175,7 +186,13 @@ struct EndpointSlice {
   std::vector<ServicePort> ports;  // `port` is the endpoints' own port here
 };
 
-using Object = std::variant<CasaPolicy, MultiAgentSystem, Namespace, Pod, Service, EndpointSlice>;
+// A Kubernetes Node ("Node" is a mapping of the text in this room: tree.h).
+struct ClusterNode {
+  Meta meta;
+  std::vector<IpAddress> addresses;  // status.addresses of the types InternalIP and ExternalIP
+};
+
+using Object = std::variant<CasaPolicy, MultiAgentSystem, Namespace, Pod, Service, EndpointSlice, ClusterNode>;
 
 ObjectKey key_of(const Object& object);
 const Meta& meta_of(const Object& object);

@@ -33,7 +33,8 @@ Object read_object(Report& report, const Path& path, const Node& node, Kind kind
     case Kind::kNamespace: return read_namespace(report, path, node);
     case Kind::kPod: return read_pod(report, path, node);
     case Kind::kService: return read_service(report, path, node);
-    case Kind::kEndpointSlice: break;
+    case Kind::kEndpointSlice:
+    case Kind::kNode: break;
   }
   return read_endpoint_slice(report, path, node);
 }

@@ -12,15 +12,18 @@ namespace casa::source {
 
 inline constexpr std::size_t kMaxDocumentBytes = 8u << 20;
 
-enum class Format { kYaml, kJson };
+// kApiObject: one JSON object as a Kubernetes API server sent it: validated there, of a version that may be newer than casad, and, out of a
+// list, without apiVersion and kind.
+enum class Format { kYaml, kJson, kApiObject };
 
 // One document as it stood when it was read completely. `origin` names it for ever: the path below the policy
-// directory ("team-a/agent.yaml"). The bytes are unchecked.
+// directory ("team-a/agent.yaml"), or "kubernetes:Pod/team-a/agent-0", which no path can be. The bytes are unchecked.
 struct Document {
   std::string origin;
   std::string path;  // as a person would open it, for diagnostics
   Format format = Format::kYaml;
   std::string bytes;
+  std::string kind;  // of a kApiObject: "Pod"
 };
 
 // Called on the source's executor, never concurrently. After start() the handler gets every present document, then
