@@ -35,7 +35,8 @@ int report(const casa::Error& error) {
 struct RunFlags {
   std::string config_path = casa::app::kDefaultConfigPath;
   std::string policy_dir, api_socket, cgroup_root, bpffs, state_dir, log_level, enforcement, resolv_conf;
-  std::string jwks, jwks_ca;
+  std::string jwks, jwks_ca, node_name;
+  bool strict = false;
 };
 
 void add_run_flags(CLI::App& app, RunFlags& flags) {
@@ -54,6 +55,9 @@ void add_run_flags(CLI::App& app, RunFlags& flags) {
   app.add_option("--jwks-ca", flags.jwks_ca, "PEM file of that URL's certificate authorities (tokens.signature.ca)");
   app.add_option("--enforcement", flags.enforcement, "enforce, or audit for the whole node (enforcement)")
       ->check(CLI::IsMember({"enforce", "audit"}));
+  app.add_option("--node-name", flags.node_name,
+                 "this node of a Kubernetes cluster, as in spec.nodeName of its Pods (kubernetes.nodeName)");
+  app.add_flag("--strict", flags.strict, "denies everything to a Pod that is not known yet (kubernetes.strict)");
 }
 
 casa::Result<Config> make_config(const CLI::App& app, const RunFlags& flags) {
@@ -73,6 +77,9 @@ casa::Result<Config> make_config(const CLI::App& app, const RunFlags& flags) {
   take(flags.jwks_ca, config.tokens.signature.ca);
   if (!flags.jwks.empty()) config.tokens.signature.enabled = true;
   if (!flags.enforcement.empty()) config.audit = flags.enforcement == "audit";
+  take(flags.node_name, config.kubernetes.node_name);
+  config.kubernetes.strict = config.kubernetes.strict || flags.strict;
+  TRY(casa::app::check_config(config));
   return config;
 }
 

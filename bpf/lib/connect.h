@@ -219,6 +219,12 @@ static __noinline int casa_decide_call(struct bpf_sock_addr *ctx, struct casa_ca
      */
     if (protocol == IPPROTO_UDP && call->is_connect && peer->named)
       return 1;
+    /*
+     * An application beside Istio's proxy may call its LLM in clear text, at port 80: it is redirected to the proxy, which calls the port
+     * that the policy says. One that is not redirected is refused at its first packet.
+     */
+    if (protocol == IPPROTO_TCP && peer->named && q->port == CASA_HTTP_PORT && q->subject_flags & CASA_SUBJECT_ISTIO)
+      return 1;
     casa_emit_denial(&note, protocol, 0);
     return 0;
   }

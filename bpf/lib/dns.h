@@ -196,7 +196,12 @@ static __always_inline int casa_type_fits(casa_u32 name, casa_u16 type) {
 static __always_inline void casa_make_query_key(struct casa_query_key *key, const struct casa_dns_message *m) {
   __builtin_memset(key, 0, sizeof(*key));
   key->cookie = m->l.cookie;
-  __builtin_memcpy(key->remote, m->l.remote, 16);
+  /*
+   * In the host's network namespace a Service's address becomes a Pod's on the way out, after this program, and on the way in the Pod's
+   * becomes the Service's, before it: there any trusted resolver may answer.
+   */
+  if (!m->l.host_netns)
+    __builtin_memcpy(key->remote, m->l.remote, 16);
   key->name = m->name;
   key->remote_port = m->l.remote_port;
   key->id = m->id;
@@ -399,6 +404,27 @@ __noinline int casa_take_query(const struct casa_dns_message *m) {
   return !bpf_map_delete_elem(&casa_query, &key) && age <= CASA_QUERY_SECONDS * CASA_NS_PER_SECOND;
 }
 
+/*
+ * Is this packet in the network namespace that kubelet had made for a Pod? Who makes one inside a container owns it in a user namespace that
+ * is not the first one. What came over lo was sent in the Pod.
+ */
+static __noinline int casa_in_pods_netns(struct __sk_buff *skb, casa_u32 subject, casa_u32 gen) {
+  struct bpf_sock *sk = skb->sk;
+  const struct sock *kernel_sk = 0;
+  struct net *net = 0;
+  struct user_namespace *owner = 0;
+  int level = -1;
+  if (!sk || skb->ifindex == CASA_LOOPBACK_IFINDEX || !(casa_subject_flags(subject, gen) & CASA_SUBJECT_POD))
+    return 0;
+  /* As a number: the verifier forbids to add to a socket's address. */
+  if (bpf_probe_read_kernel(&kernel_sk, sizeof(kernel_sk), &sk) || !kernel_sk ||
+      bpf_core_read(&net, sizeof(net), &kernel_sk->__sk_common.skc_net.net) || !net ||
+      bpf_core_read(&owner, sizeof(owner), &net->user_ns) || !owner ||
+      bpf_core_read(&level, sizeof(level), &owner->level))
+    return 0;
+  return level == 0;
+}
+
 /* An answer that comes in. Returns CASA_REASON_NONE, or why it may not. */
 __noinline int casa_check_answer(struct __sk_buff *skb, struct casa_dns_message *m) {
   if (!m)
@@ -420,7 +446,7 @@ __noinline int casa_check_answer(struct __sk_buff *skb, struct casa_dns_message 
   if (!(m->name & CASA_NAME_LEARN) || m->flags & CASA_DNS_RCODE)
     return CASA_REASON_NONE;
   /* In a network namespace of its own making an agent could be its own resolver. */
-  if (!m->l.host_netns) {
+  if (!m->l.host_netns && !casa_in_pods_netns(skb, m->l.subject, m->l.gen)) {
     casa_count(CASA_STAT_DNS_UNLEARNABLE);
     return CASA_REASON_NONE;
   }

@@ -91,8 +91,25 @@ struct cgroup {
   struct cgroup_root *root;
 };
 
+struct user_namespace {
+  int level; /* 0: the first one, the host's */
+};
+
+struct net {
+  struct user_namespace *user_ns; /* who owns it */
+};
+
+typedef struct {
+  struct net *net;
+} possible_net_t;
+
+struct sock_common {
+  possible_net_t skc_net;
+};
+
 /* sk_protocol was a bit-field before 5.6; all kernels in reach have a u16. */
 struct sock {
+  struct sock_common __sk_common;
   __u16 sk_protocol;
 };
 

@@ -23,7 +23,7 @@ __noinline casa_u32 casa_identity_of(casa_u64 first, casa_u64 last, casa_u32 gen
   struct casa_lpm_key key = {.prefix_bits = 128};
   __builtin_memcpy(key.address, &first, 8);
   __builtin_memcpy(key.address + 8, &last, 8);
-  casa_u32 identity = casa_in_force(bpf_map_lookup_elem(&casa_addr, &key.address), gen);
+  casa_u32 identity = casa_in_force(bpf_map_lookup_elem(&casa_addr, &key.address), gen) & ~CASA_ADDR_HERE;
   if (!identity)
     identity = casa_in_force(bpf_map_lookup_elem(&casa_lpm, &key), gen);
   return identity ? identity : CASA_ID_WORLD;
@@ -84,7 +84,7 @@ static __always_inline casa_u32 casa_identity_of_called(const struct casa_learnt
                                                         casa_u32 gen) {
   if (port == CASA_DNS_PORT && casa_is_resolver(key->address, port, gen))
     return CASA_ID_DNS;
-  casa_u32 identity = casa_in_force(bpf_map_lookup_elem(&casa_addr, key->address), gen);
+  casa_u32 identity = casa_in_force(bpf_map_lookup_elem(&casa_addr, key->address), gen) & ~CASA_ADDR_HERE;
   if (identity)
     return identity;
   identity = casa_named_peer(key, port, gen);
@@ -176,6 +176,12 @@ static __always_inline void casa_find_remote_peer(struct __sk_buff *skb, const s
   note->flags = named ? note->flags | CASA_SK_NAMED : note->flags & ~CASA_SK_NAMED;
 }
 
+/* A socket of a Pod in a network namespace that is not the host's. */
+static __always_inline int casa_in_pod(casa_u32 subject, casa_u8 sk_flags, const struct casa_config *config) {
+  return !(sk_flags & CASA_SK_HOST_NETNS) && config->host_netns_cookie &&
+         casa_subject_flags(subject, config->gen) & CASA_SUBJECT_POD;
+}
+
 /* A peer on this host, by its socket. One that has closed it already is still who it was. */
 static __noinline int casa_find_local_peer(struct __sk_buff *skb, struct casa_packet *p,
                                            const struct casa_config *config, struct casa_sk *note) {
@@ -190,6 +196,12 @@ static __noinline int casa_find_local_peer(struct __sk_buff *skb, struct casa_pa
   }
   if (!sk) {
     note->peer = p->known ? p->known : p->direction == CASA_EGRESS ? CASA_ID_NOBODY : CASA_ID_UNKNOWN;
+    /*
+     * What arrives on a Pod's own lo comes from that Pod. Its socket is not found where the packet was redirected on the way (to Istio's
+     * proxy): it believes to be connected to somebody else.
+     */
+    if (note->peer == CASA_ID_UNKNOWN && casa_in_pod(note->subject, note->flags, config))
+      note->peer = note->subject;
     return 0;
   }
   casa_u32 subject;

@@ -69,15 +69,18 @@ static __always_inline void casa_mark_look(struct casa_sk *note) {
 #define CASA_NO_SYN (1u << 30) /* bytes: no first byte is so far behind casa_sk.read_to */
 
 /*
- * Is what the caller of this conversation sends read for tokens? Once on a host, where it leaves; what comes from elsewhere, where it
- * comes in. Not DNS, nor what is held to be TLS to a name.
+ * Is what the caller of this conversation sends read for tokens? Once on a host, where it leaves (also where the callee knows the caller,
+ * a Pod of this node, by its address); what comes from elsewhere, where it comes in. Not DNS, nor what is held to be TLS to a name.
  */
 static __always_inline int casa_is_read(const struct casa_sk *note, const struct casa_config *config) {
   int is_tls = note->reason == CASA_REASON_LLM_ALLOWED && note->remote_port != CASA_HTTP_PORT;
   if (!(config->token_flags & CASA_TOKENS_READ) || note->reason == CASA_REASON_BASELINE_DNS || is_tls)
     return 0;
-  return note->direction == CASA_EGRESS || !(note->flags & CASA_SK_SAME_HOST) ||
-         !casa_is_enforced(casa_subject_flags(note->peer, config->gen));
+  if (note->direction == CASA_EGRESS)
+    return 1;
+  if (note->flags & CASA_SK_SAME_HOST)
+    return !casa_is_enforced(casa_subject_flags(note->peer, config->gen));
+  return !(casa_in_force(bpf_map_lookup_elem(&casa_addr, note->remote), config->gen) & CASA_ADDR_HERE);
 }
 
 /* A conversation begins. */

@@ -20,8 +20,10 @@ using policy::Node;
 using policy::Path;
 using policy::Report;
 
-constexpr std::array<std::string_view, 10> kKeys = {"policyDir", "apiSocket",   "cgroupRoot", "bpffs", "stateDir",
-                                                    "logLevel",  "enforcement", "limits",     "dns",   "tokens"};
+constexpr std::array<std::string_view, 11> kKeys = {"policyDir", "apiSocket", "cgroupRoot",  "bpffs",
+                                                    "stateDir",  "logLevel",  "enforcement", "limits",
+                                                    "dns",       "tokens",    "kubernetes"};
+constexpr std::array<std::string_view, 2> kKubernetesKeys = {"nodeName", "strict"};
 constexpr std::array<std::string_view, 3> kDnsKeys = {"resolvers", "resolvConf", "clusterDomain"};
 constexpr std::array<std::string_view, 2> kTokenKeys = {"eventClasses", "signature"};
 constexpr std::array<std::string_view, 4> kSignatureKeys = {"enabled", "jwks", "ca", "refreshSeconds"};
@@ -143,6 +145,15 @@ void read_tokens(Report& report, const Path& path, const Node* node, Config& con
   read_signature(report, signature, fields["signature"], config.tokens.signature);
 }
 
+void read_kubernetes(Report& report, const Path& path, const Node* node, KubernetesConfig& config) {
+  if (policy::is_null(node)) return;
+  Fields fields(report, path, node, kKubernetesKeys);
+  if (!fields.usable()) return;
+  if (auto value = policy::read_checked(report, path / "nodeName", fields["nodeName"], policy::check_subdomain))
+    config.node_name = *value;
+  if (auto value = policy::read_bool(report, path / "strict", fields["strict"])) config.strict = *value;
+}
+
 void read_document(Report& report, const Node* root, Config& config) {
   if (policy::is_null(root)) return;
   Path top;
@@ -165,6 +176,8 @@ void read_document(Report& report, const Node* root, Config& config) {
   read_dns(report, dns, fields["dns"], config);
   Path tokens = top / "tokens";
   read_tokens(report, tokens, fields["tokens"], config);
+  Path kubernetes = top / "kubernetes";
+  read_kubernetes(report, kubernetes, fields["kubernetes"], config.kubernetes);
   if (policy::is_null(fields["limits"])) return;
   Path limits_path = top / "limits";
   Fields limits(report, limits_path, fields["limits"], kLimitKeys);
@@ -213,6 +226,13 @@ Status read_config(const std::string& path, bool named, Config& config) {
   std::string text;
   for (const auto& diagnostic : result.diagnostics) text += (text.empty() ? "" : "\n") + policy::to_string(diagnostic);
   return fail(ErrorCode::kInvalidArgument, "{}", text);
+}
+
+Status check_config(const Config& config) {
+  if (config.kubernetes.strict && config.kubernetes.node_name.empty())
+    return fail(ErrorCode::kInvalidArgument,
+                "kubernetes.strict is about Pods of a node; write kubernetes.nodeName as well");
+  return {};
 }
 
 }  // namespace casa::app

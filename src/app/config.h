@@ -24,6 +24,12 @@ struct TokenConfig {
   SignatureConfig signature;
 };
 
+// A node of a Kubernetes cluster (docs/operations.md).
+struct KubernetesConfig {
+  std::string node_name;  // as in spec.nodeName of its Pods; empty: a bare node
+  bool strict = false;    // a Pod that is not known yet is denied everything
+};
+
 struct Config {
   std::string policy_dir = "/etc/casad/policies.d";
   std::string api_socket = "/run/casad/casad.sock";
@@ -38,7 +44,11 @@ struct Config {
   std::string cluster_domain = "cluster.local";
   event::EventClasses event_classes;  // tokens.eventClasses
   TokenConfig tokens;
+  KubernetesConfig kubernetes;
 };
+
+// What must hold of the whole, once flags are in it.
+Status check_config(const Config& config);
 
 inline constexpr const char* kDefaultConfigPath = "/etc/casad/casad.yaml";
 

@@ -165,8 +165,11 @@ void Daemon::rebuild() {
   auto addresses = identity::host_addresses();
   note_problem("host addresses", addresses ? "" : addresses.error().context);
   const identity::ObjectSet& objects = documents_.objects();
-  identity::Snapshot snapshot = identity::build_snapshot(
-      objects, {mount_, addresses ? *addresses : std::vector<IpAddress>{}, dns_, tokens_}, allocator_);
+  identity::NodeFacts node{mount_, addresses ? *addresses : std::vector<IpAddress>{}, dns_, tokens_, {}};
+  if (!config_.kubernetes.node_name.empty())
+    node.cluster = {config_.kubernetes.node_name, config_.kubernetes.strict, identity::find_kubepods(mount_),
+                    snapshot_.pod_places};
+  identity::Snapshot snapshot = identity::build_snapshot(objects, node, allocator_);
   compile::Compiled compiled = compile::compile(objects, snapshot, allocator_, config_.audit);
   if (!may_commit()) {
     if (datapath_->generation() != 0) attach();

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "compile/dns_names.h"
+#include "compile/pod_baseline.h"
 
 namespace casa::compile {
 namespace {
@@ -39,10 +40,10 @@ class Compiler {
     for (const auto& invalid : objects_.invalid) invalid_policy(invalid);
     for (const auto& [key, object] : objects_.objects)
       if (const auto* m = std::get_if<MultiAgentSystem>(&object)) multi_agent_system(*m);
-    resolvers();
     subjects();
+    resolvers();
     cgroups();
-    out_.image.addresses = {snapshot_.addresses.begin(), snapshot_.addresses.end()};
+    addresses();
     endpoints();
     return std::move(out_);
   }
@@ -66,15 +67,19 @@ class Compiler {
     out_.image.policy.try_emplace({subject, peer, direction, 0, 0}, CASA_POLICY_PAYLOAD(CASA_REASON_NONE, r.number));
   }
 
-  bool is_workload(std::uint32_t identity) const { return workload_ids_.contains(identity); }
-
   // One permission at both ends. `target` is the port that the peer listens on.
   void allow_pair(std::uint32_t subject, const Backend& backend, std::uint16_t target, Protocol protocol,
                   casa_reason reason, const Rule& r) {
     auto proto = static_cast<std::uint8_t>(protocol);
     allow(subject, backend.identity, CASA_EGRESS, proto, target, reason, r);
     allow(subject, CASA_ID_NOBODY, CASA_EGRESS, proto, target, CASA_REASON_CONNECTION_REFUSED, r);
-    if (!backend.workload.name.empty()) allow(backend.identity, subject, CASA_INGRESS, proto, target, reason, r);
+    if (backend.workload.name.empty()) return;
+    allow(backend.identity, subject, CASA_INGRESS, proto, target, reason, r);
+    // A caller that uses its node's network comes with the node's address: its own rules, at its end, say that it may call.
+    auto caller = workloads_by_id_.find(subject);
+    if (caller == workloads_by_id_.end()) return;
+    for (auto identity : caller->second->host_identities)
+      allow(backend.identity, identity, CASA_INGRESS, proto, target, reason, r);
   }
 
   // Returns what is wrong, or empty.
@@ -90,7 +95,7 @@ class Compiler {
       if (w.instances.empty() && w.addresses.empty()) return fmt::format("endpoint {} has no running instance", where);
       return {};
     }
-    need_service(subject, service);
+    need_service(out_.image, snapshot_.dns, subject, namespace_of(subject), service);
     if (!service.problem.empty()) return fmt::format("endpoint {} {}", where, service.problem);
     bool found = false, any = false;
     for (const auto& p : service.ports) {
@@ -146,8 +151,7 @@ class Compiler {
 
   void collect_prefixes() {
     for (const auto& [name, w] : snapshot_.workloads) {
-      workload_ids_.insert(w.identity);
-      namespaces_.emplace(w.identity, name.ns);
+      workloads_by_id_.emplace(w.identity, &w);
     }
     for (const auto& [key, object] : objects_.objects) {
       const auto* p = std::get_if<CasaPolicy>(&object);
@@ -161,12 +165,8 @@ class Compiler {
     bool covered = std::ranges::any_of(
         out_.image.prefixes, [&](const auto& row) { return row.first.length < kV4Bits && row.first.contains(all_v4); });
     if (covered) out_.image.prefixes.try_emplace(all_v4, CASA_ID_WORLD);
-    // Addresses that only an EndpointSlice knows belong to the prefixes around them as well.
-    for (const auto& [name, service] : snapshot_.services)
-      for (const auto& port : service.ports)
-        for (const auto& backend : port.backends)
-          if (backend.workload.name.empty() && backend.identity >= CASA_ID_FIRST)
-            plain_addresses_[backend.address] = backend.identity;
+    // What looks like a Pod's address and is none that anybody told of is unknown, unless a policy names that very prefix.
+    for (const auto& [prefix, node] : snapshot_.pod_networks) out_.image.prefixes.try_emplace(prefix, CASA_ID_UNKNOWN);
   }
 
   static bool is_v4(const IpPrefix& prefix) { return prefix.length >= kV4Bits && prefix.address.is_v4(); }
@@ -177,10 +177,11 @@ class Compiler {
     bool v4 = is_v4(prefix);
     for (auto it = out_.image.prefixes.lower_bound(prefix);
          it != out_.image.prefixes.end() && prefix.contains(it->first.address); ++it)
-      if (prefix.contains(it->first) && is_v4(it->first) == v4 && it->second != CASA_ID_WORLD)
+      if (prefix.contains(it->first) && is_v4(it->first) == v4 && it->second >= CASA_ID_FIRST)
         found.push_back(it->second);
-    for (auto it = plain_addresses_.lower_bound(prefix.address);
-         it != plain_addresses_.end() && prefix.contains(it->first); ++it)
+    // Addresses with an identity of their own belong to the prefixes around them as well.
+    const auto& plain = snapshot_.plain_addresses;
+    for (auto it = plain.lower_bound(prefix.address); it != plain.end() && prefix.contains(it->first); ++it)
       if (it->first.is_v4() == v4) found.push_back(it->second);
     return found;
   }
@@ -208,7 +209,7 @@ class Compiler {
   void casa_policy(const CasaPolicy& p) {
     PolicyReport report{
         "CASAPolicy", {p.meta.ns, p.meta.name}, {}, {}, p.meta.where.file, Phase::kActive, {}, {}, {}, {}, {}};
-    const Workload& w = snapshot_.workloads.at({p.meta.ns, p.target_name});
+    const Workload& w = snapshot_.workloads.at(snapshot_.target_of(p));
     report.target = fmt::format("{}/{}", policy::to_string(p.target_kind), p.target_name);
     report.enforcement = p.enforcement == policy::Enforcement::kAudit ? "audit" : "enforce";
     std::vector<std::string> notes;
@@ -233,23 +234,9 @@ class Compiler {
     finish(std::move(report), w, std::move(notes));
   }
 
-  void need_name(std::uint32_t subject, const std::string& name, std::uint32_t payload) {
-    std::uint32_t& known = out_.image.names[{subject, name}];
-    // A name that teaches is asked for as well, never the other way round.
-    if (!(known & CASA_NAME_LEARN)) known = payload;
-  }
-
-  // Only what stands in DNS: a workload that stands for a Service has no name there.
-  void need_service(std::uint32_t subject, const ServiceInfo& service) {
-    if (!snapshot_.dns.inspected) return;
-    for (const auto& name : service_names(snapshot_.dns, service.name, namespace_of(subject)))
-      need_name(subject, name, CASA_NAME_ASK);
-    for (const auto& ip : service.cluster_ips) need_name(subject, reverse_name(ip), CASA_NAME_REVERSE);
-  }
-
   std::string namespace_of(std::uint32_t subject) const {
-    auto it = namespaces_.find(subject);
-    return it == namespaces_.end() ? std::string() : it->second;
+    auto it = workloads_by_id_.find(subject);
+    return it == workloads_by_id_.end() ? std::string() : it->second->name.ns;
   }
 
   void fail_target(const Workload& w, PolicyReport& report, std::vector<std::string>& notes, std::string why) {
@@ -278,9 +265,9 @@ class Compiler {
     peer.used_by.insert(text_of(report.name));
     allow(w.identity, peer.identity, CASA_EGRESS, static_cast<std::uint8_t>(Protocol::kTcp), llm.port,
           CASA_REASON_LLM_ALLOWED, r);
-    need_name(w.identity, llm.fqdn, CASA_NAME_LEARN | peer.identity);
+    need_name(out_.image, w.identity, llm.fqdn, CASA_NAME_LEARN | peer.identity);
     for (const auto& name : search_forms(snapshot_.dns, llm.fqdn, w.name.ns))
-      need_name(w.identity, name, CASA_NAME_ASK);
+      need_name(out_.image, w.identity, name, CASA_NAME_ASK);
     if (snapshot_.dns.resolvers.empty())
       notes.push_back("no resolver is known: name one in dns.resolvers of the config, or in resolv.conf");
   }
@@ -401,12 +388,16 @@ class Compiler {
         flags |= tokens->second.subject_flags;
         if (!tokens->second.observers.empty()) out_.tls_observers[w.identity] = tokens->second.observers;
       }
+      if (w.in_pods) flags |= CASA_SUBJECT_POD;
+      if (w.istio_proxy) flags |= CASA_SUBJECT_ISTIO;
       out_.image.subjects[w.identity] = flags;
       if (failed_.contains(name)) drop_rows_of(w.identity);
+      add_pod_baseline(snapshot_, w, out_);
     }
+    std::uint32_t undeclared = CASA_SUBJECT_MANAGED | CASA_SUBJECT_UNDECLARED | (audit_node_ ? CASA_SUBJECT_AUDIT : 0u);
     for (const auto& [ns, mas] : snapshot_.mas_namespaces)
-      out_.image.subjects[mas.undeclared] =
-          CASA_SUBJECT_MANAGED | CASA_SUBJECT_UNDECLARED | (audit_node_ ? CASA_SUBJECT_AUDIT : 0u);
+      if (!mas.slice.empty()) out_.image.subjects[mas.undeclared] = undeclared;
+    if (snapshot_.unknown_pod != 0) out_.image.subjects[snapshot_.unknown_pod] = undeclared;
   }
 
   // A policy that does not validate leaves its workload with nothing, not with what other policies still say.
@@ -424,6 +415,10 @@ class Compiler {
 
   void add_path(const std::string& path, std::uint32_t payload) {
     out_.image.cgroup_paths.emplace(path, payload);
+    note_level(path);
+  }
+
+  void note_level(const std::string& path) {
     auto level = static_cast<unsigned>(std::ranges::count(path, '/')) + 1;
     out_.image.level_max = std::max(out_.image.level_max, level);
   }
@@ -433,10 +428,30 @@ class Compiler {
       for (const auto& place : w.declared) add_path(place.path, w.identity);
       for (const auto& instance : w.instances) out_.image.cgroups[instance.id] = w.identity;
     }
+    for (const auto& place : snapshot_.pod_places) {
+      out_.image.cgroups.emplace(place.cgroup.id, snapshot_.workloads.at(place.workload).identity);
+      note_level(place.cgroup.path);
+    }
+    if (snapshot_.unknown_pod != 0)
+      for (const auto& tree : snapshot_.kubepods) add_path(tree.root, snapshot_.unknown_pod | CASA_CGROUP_SLICE);
+    for (const auto& cgroup : snapshot_.kubepods_cgroups)
+      if (snapshot_.unknown_pod != 0) out_.image.cgroups.emplace(cgroup.id, snapshot_.unknown_pod | CASA_CGROUP_SLICE);
     for (const auto& [ns, mas] : snapshot_.mas_namespaces) {
+      if (mas.slice.empty()) continue;
       add_path(mas.slice, mas.undeclared | CASA_CGROUP_SLICE);
       for (const auto& instance : mas.instances)
         out_.image.cgroups.emplace(instance.id, mas.undeclared | CASA_CGROUP_SLICE);
+    }
+  }
+
+  void addresses() {
+    out_.image.addresses = {snapshot_.addresses.begin(), snapshot_.addresses.end()};
+    for (const auto& [name, w] : snapshot_.workloads) {
+      if (!w.managed || w.exempt) continue;
+      for (const auto& ip : w.addresses_here) {
+        auto row = out_.image.addresses.find(ip);
+        if (row != out_.image.addresses.end() && row->second == w.identity) row->second |= CASA_ADDR_HERE;
+      }
     }
   }
 
@@ -449,9 +464,7 @@ class Compiler {
   identity::Allocator& allocator_;
   const bool audit_node_;
   Compiled out_;
-  std::set<std::uint32_t> workload_ids_;
-  std::map<std::uint32_t, std::string> namespaces_;  // of workloads
-  std::map<IpAddress, std::uint32_t> plain_addresses_;
+  std::map<std::uint32_t, const Workload*> workloads_by_id_;
   std::map<std::pair<NamespacedName, std::uint16_t>, EndpointReport> endpoint_reports_;
   std::map<std::uint32_t, WorkloadTokens> tokens_;  // by subject
   std::set<NamespacedName> named_, audited_, enforced_, failed_, defaulted_;

@@ -49,4 +49,18 @@ std::string reverse_name(const IpAddress& ip) {
   return name + "ip6.arpa";
 }
 
+void need_name(MapImage& image, std::uint32_t subject, const std::string& name, std::uint32_t payload) {
+  std::uint32_t& known = image.names[{subject, name}];
+  // A name that teaches is asked for as well, never the other way round.
+  if (!(known & CASA_NAME_LEARN)) known = payload;
+}
+
+void need_service(MapImage& image, const identity::DnsFacts& dns, std::uint32_t subject,
+                  const std::string& from_namespace, const identity::ServiceInfo& service) {
+  if (!dns.inspected) return;
+  for (const auto& name : service_names(dns, service.name, from_namespace))
+    need_name(image, subject, name, CASA_NAME_ASK);
+  for (const auto& ip : service.cluster_ips) need_name(image, subject, reverse_name(ip), CASA_NAME_REVERSE);
+}
+
 }  // namespace casa::compile

@@ -310,7 +310,7 @@ class Explainer {
 }  // namespace
 
 std::uint32_t identity_of(const MapImage& image, const IpAddress& ip) {
-  if (std::uint32_t identity = value_or_zero(image.addresses, ip)) return identity;
+  if (std::uint32_t identity = value_or_zero(image.addresses, ip)) return identity & ~CASA_ADDR_HERE;
   std::uint32_t best = CASA_ID_WORLD;
   int longest = -1;
   for (const auto& [prefix, identity] : image.prefixes) {
@@ -353,6 +353,11 @@ std::vector<std::string> baseline() {
       "DNS to trusted resolvers, for the names that its policies need: A and AAAA of its llmEndpoint and its Services, "
       "PTR of its Services' addresses",
       "a connection to an allowed port where nobody listens reaches the kernel's own refusal (ECONNREFUSED)",
+      "the probes of a Pod: from its node's own addresses, to the ports that its livenessProbe, readinessProbe and "
+      "startupProbe name",
+      "a Pod with Istio's proxy: to istiod (15010, 15012, 15014); and who may call any of its ports may call the "
+      "proxy's "
+      "15006, to which such calls are redirected",
   };
 }
 

@@ -15,7 +15,8 @@ void append_policy_text(std::string& out, const MapImage& image) {
                        key.direction == CASA_EGRESS ? "egress" : "ingress", key.protocol, key.port, payload);
   for (const auto& [path, payload] : image.cgroup_paths) out += fmt::format("cgroup {} {:#x}\n", path, payload);
   for (const auto& [subject, flags] : image.subjects) out += fmt::format("subject {} {:#x}\n", subject, flags);
-  for (const auto& [ip, identity] : image.addresses) out += fmt::format("address {} {}\n", to_string(ip), identity);
+  for (const auto& [ip, identity] : image.addresses)
+    out += fmt::format("address {} {}\n", to_string(ip), identity & ~CASA_ADDR_HERE);
   for (const auto& [prefix, identity] : image.prefixes)
     out += fmt::format("prefix {} {}\n", to_string(prefix), identity);
   for (const auto& [key, payload] : image.names)

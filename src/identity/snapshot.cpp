@@ -13,6 +13,7 @@ namespace {
 
 using policy::AllowedSource;
 using policy::CasaPolicy;
+using policy::ClusterNode;
 using policy::EndpointSlice;
 using policy::Meta;
 using policy::MultiAgentSystem;
@@ -20,6 +21,8 @@ using policy::Namespace;
 using policy::Object;
 using policy::Pod;
 using policy::Service;
+
+constexpr std::uint16_t kDnsPort = 53;
 
 bool is_disabled(const Meta& meta) {
   auto it = meta.annotations.find("casa.io/enforcement");
@@ -31,25 +34,6 @@ bool is_mas_label(const Meta& meta) {
   return it != meta.labels.end() && it->second == "enabled";
 }
 
-// The workload that a Pod belongs to: its Deployment, its StatefulSet, or itself.
-struct Owner {
-  NamespacedName name;
-  std::string kind;
-};
-Owner owner_of(const Pod& pod) {
-  for (const auto& owner : pod.meta.owners) {
-    if (owner.kind == "ReplicaSet") {
-      std::string name = owner.name;
-      auto hash = pod.meta.labels.find("pod-template-hash");
-      if (hash != pod.meta.labels.end() && name.ends_with("-" + hash->second))
-        name.resize(name.size() - hash->second.size() - 1);
-      return {{pod.meta.ns, name}, "Deployment"};
-    }
-    return {{pod.meta.ns, owner.name}, owner.kind};
-  }
-  return {{pod.meta.ns, pod.meta.name}, "Pod"};
-}
-
 class Builder {
  public:
   Builder(const ObjectSet& objects, const NodeFacts& node, Allocator& allocator)
@@ -57,6 +41,7 @@ class Builder {
 
   Snapshot build() {
     find_namespaces();
+    find_names();
     find_workloads();
     find_addresses();
     find_services();
@@ -78,15 +63,41 @@ class Builder {
     out_.tokens = node_.tokens;
     auto cluster = out_.services.find({"kube-system", "kube-dns"});
     if (cluster == out_.services.end()) return;
-    for (const auto& ip : cluster->second.cluster_ips)
+    auto trust = [&](const IpAddress& ip) {
       if (std::ranges::find(out_.dns.resolvers, ip) == out_.dns.resolvers.end()) out_.dns.resolvers.push_back(ip);
+    };
+    std::ranges::for_each(cluster->second.cluster_ips, trust);
+    // Packets of the host's network namespace leave with the address of the Pod that kube-proxy chose.
+    for (const auto& port : cluster->second.ports)
+      for (const auto& backend : port.backends)
+        if (backend.port == kDnsPort && !backend.workload.name.empty())
+          std::ranges::for_each(out_.workloads.at(backend.workload).addresses, trust);
   }
+
+  [[nodiscard]] bool in_cluster() const { return !node_.cluster.node_name.empty(); }
+  [[nodiscard]] bool is_here(const Pod& pod) const { return pod.node == node_.cluster.node_name; }
 
   void add_mas_namespace(const std::string& ns) {
     auto& entry = out_.mas_namespaces[ns];
     if (entry.undeclared != 0) return;
     entry.undeclared = allocator_.number_of(NameKind::kUndeclared, ns, "");
-    entry.slice = slice_path(ns);
+    if (!in_cluster()) entry.slice = slice_path(ns);
+  }
+
+  // On a bare node a workload is its unit, whatever kind a policy gives it.
+  void find_names() {
+    if (!in_cluster()) return;
+    each<CasaPolicy>([&](const CasaPolicy& p) {
+      out_.names.add_target({p.meta.ns, p.target_name}, policy::to_string(p.target_kind));
+    });
+    each<Pod>([&](const Pod& pod) { out_.names.add_owner(owner_of(pod)); });
+  }
+
+  // The owner, by the name that the snapshot has it under.
+  Owner workload_of(const Pod& pod) const {
+    Owner owner = owner_of(pod);
+    owner.name = out_.names.of(owner.name, owner.kind);
+    return owner;
   }
 
   void find_namespaces() {
@@ -114,15 +125,9 @@ class Builder {
   }
 
   void find_workloads() {
-    each<Pod>([&](const Pod& pod) {
-      Owner owner = owner_of(pod);
-      Workload& w = workload(owner.name, owner.kind);
-      if (is_disabled(pod.meta)) w.exempt = true;
-      if (!pod.cgroup.empty()) declare(w, pod);
-      w.ports.insert(w.ports.end(), pod.ports.begin(), pod.ports.end());
-      described_.insert(owner.name);
-    });
-    each<CasaPolicy>([&](const CasaPolicy& p) { workload({p.meta.ns, p.target_name}, target_kind(p)); });
+    each<Pod>([&](const Pod& pod) { add_pod(pod); });
+    keep_places();
+    each<CasaPolicy>([&](const CasaPolicy& p) { workload(out_.target_of(p), target_kind(p)); });
     for (const auto& invalid : objects_.invalid)
       if (!invalid.target_name.empty()) workload({invalid.name.ns, invalid.target_name}, "Unit");
     each<MultiAgentSystem>([&](const MultiAgentSystem& m) {
@@ -136,19 +141,58 @@ class Builder {
       if (w.exempt) w.managed = false;
   }
 
-  // In the directory source a workload without a Pod object is a unit, whatever the policy calls it.
+  // On a bare node a workload without a Pod object is a unit, whatever the policy calls it.
   std::string target_kind(const CasaPolicy& p) const {
-    return described_.contains({p.meta.ns, p.target_name}) ? policy::to_string(p.target_kind) : "Unit";
+    return in_cluster() || described_.contains({p.meta.ns, p.target_name}) ? policy::to_string(p.target_kind) : "Unit";
   }
 
-  void declare(Workload& w, const Pod& pod) {
-    auto [it, fresh] = declared_by_.try_emplace(pod.cgroup, w.name);
+  void add_pod(const Pod& pod) {
+    Owner owner = workload_of(pod);
+    Workload& w = workload(owner.name, owner.kind);
+    described_.insert(owner.name);
+    if (is_disabled(pod.meta)) w.exempt = true;
+    for (const auto& port : pod.ports) {
+      auto same = [&](const auto& p) {
+        return p.name == port.name && p.port == port.port && p.protocol == port.protocol;
+      };
+      if (std::ranges::none_of(w.ports, same)) w.ports.push_back(port);
+    }
+    if (!pod.finished && !pod.node.empty()) w.nodes.insert(pod.node);
+    if (!is_here(pod)) return;
+    if (!pod.cgroup.empty()) declare(w, pod.cgroup);
+    if (!in_cluster() || pod.cgroup_uid.empty()) return;
+    for (auto& path : pod_cgroup_paths(node_.cluster.kubepods, pod.cgroup_uid, pod.qos)) {
+      declare(w, path);
+      if (auto cgroup = find_cgroup(node_.mount, path))
+        out_.pod_places.push_back({pod.cgroup_uid, w.name, w.kind, std::move(*cgroup)});
+    }
+    w.in_pods = w.in_pods || !pod.host_network;
+    w.istio_proxy = w.istio_proxy || pod.istio_proxy;
+    w.probe_ports.insert(pod.probe_ports.begin(), pod.probe_ports.end());
+  }
+
+  void declare(Workload& w, const std::string& path) {
+    auto [it, fresh] = declared_by_.try_emplace(path, w.name);
     if (!fresh && it->second != w.name) {
-      out_.problems.push_back(fmt::format("cgroup {} is declared for {}/{} and for {}/{}: the first keeps it",
-                                          pod.cgroup, it->second.ns, it->second.name, w.name.ns, w.name.name));
+      out_.problems.push_back(fmt::format("cgroup {} is declared for {}/{} and for {}/{}: the first keeps it", path,
+                                          it->second.ns, it->second.name, w.name.ns, w.name.name));
       return;
     }
-    if (fresh) w.declared.push_back({pod.cgroup, false});
+    if (fresh) w.declared.push_back({path, false});
+  }
+
+  // A Pod whose object is gone may still run: it is who it was, as long as that very cgroup is there.
+  void keep_places() {
+    for (const auto& place : node_.cluster.pod_places) {
+      if (declared_by_.contains(place.cgroup.path)) continue;
+      auto cgroup = find_cgroup(node_.mount, place.cgroup.path);
+      if (!cgroup || cgroup->id != place.cgroup.id) continue;
+      Workload& w = workload(place.workload, place.kind);
+      described_.insert(w.name);
+      w.instances.push_back(place.cgroup);
+      w.in_pods = true;
+      out_.pod_places.push_back(place);
+    }
   }
 
   void add_address(const IpAddress& ip, std::uint32_t identity, const std::string& whose) {
@@ -164,15 +208,42 @@ class Builder {
   void find_addresses() {
     for (const auto& ip : node_.host_addresses) add_address(ip, CASA_ID_HOST, "this host");
     each<Pod>([&](const Pod& pod) {
-      if (pod.host_network) return;
-      Owner owner = owner_of(pod);
-      Workload& w = out_.workloads.at(owner.name);
-      for (const auto& ip : pod.ips) {
-        w.addresses.push_back(ip);
-        pod_ips_.emplace(ip, owner.name);
-        add_address(ip, w.identity, fmt::format("pod {}/{}", pod.meta.ns, pod.meta.name));
-      }
+      if (!pod.deleting) find_addresses_of(pod);
     });
+    // What a Pod on its way out had may belong to another one by now.
+    each<Pod>([&](const Pod& pod) {
+      if (pod.deleting) find_addresses_of(pod);
+    });
+    each<ClusterNode>([&](const ClusterNode& node) {
+      for (const auto& prefix : node.pod_networks) out_.pod_networks.emplace(prefix, node.meta.name);
+    });
+  }
+
+  void find_addresses_of(const Pod& pod) {
+    if (pod.finished) return;
+    NamespacedName name = workload_of(pod).name;
+    Workload& w = out_.workloads.at(name);
+    for (const auto& ip : pod.ips) {
+      if (pod.host_network) {
+        if (w.managed) w.host_identities.insert(identity_of_plain(ip));
+        continue;
+      }
+      if (pod.deleting && out_.addresses.contains(ip)) continue;
+      w.addresses.push_back(ip);
+      if (in_cluster() && is_here(pod)) w.addresses_here.push_back(ip);
+      pod_ips_.emplace(ip, name);
+      add_address(ip, w.identity, fmt::format("pod {}/{}", pod.meta.ns, pod.meta.name));
+    }
+  }
+
+  // Of an address that is no workload's.
+  std::uint32_t identity_of_plain(const IpAddress& ip) {
+    if (ip.is_loopback()) return CASA_ID_HOST;
+    if (auto known = out_.addresses.find(ip); known != out_.addresses.end()) return known->second;
+    std::uint32_t identity = allocator_.number_of(NameKind::kPrefix, "", to_string(ip));
+    add_address(ip, identity, "a node or an EndpointSlice");
+    out_.plain_addresses.emplace(ip, identity);
+    return identity;
   }
 
   std::uint16_t target_port(const policy::ServicePort& port, const std::vector<policy::ContainerPort>& named) const {
@@ -191,29 +262,31 @@ class Builder {
     if (std::ranges::none_of(port.backends, same)) port.backends.push_back(std::move(backend));
   }
 
+  // A Pod that uses its node's network is known by its cgroup there, and elsewhere by the node's address.
+  void add_pod_backend(ServiceInfo::Port& port, const Pod& pod, std::uint16_t target) {
+    const Workload& w = out_.workloads.at(workload_of(pod).name);
+    add_backend(port, {w.identity, w.name, {}, target});
+    if (!pod.host_network) return;
+    for (const auto& ip : pod.ips) add_backend(port, {identity_of_plain(ip), {}, ip, target});
+  }
+
   void add_selected(const Service& service, ServiceInfo& info) {
     if (service.selector.empty()) return;
     each<Pod>([&](const Pod& pod) {
-      if (pod.meta.ns != service.meta.ns) return;
+      if (pod.meta.ns != service.meta.ns || pod.finished) return;
       for (const auto& [label, value] : service.selector) {
         auto it = pod.meta.labels.find(label);
         if (it == pod.meta.labels.end() || it->second != value) return;
       }
-      const Workload& w = out_.workloads.at(owner_of(pod).name);
       for (std::size_t i = 0; i < service.ports.size(); ++i)
-        add_backend(info.ports[i], {w.identity, w.name, {}, target_port(service.ports[i], pod.ports)});
+        add_pod_backend(info.ports[i], pod, target_port(service.ports[i], pod.ports));
     });
   }
 
   Backend backend_of(const IpAddress& ip) {
-    if (ip.is_loopback()) return {CASA_ID_HOST, {}, ip, 0};
     if (auto pod = pod_ips_.find(ip); pod != pod_ips_.end())
       return {out_.workloads.at(pod->second).identity, pod->second, {}, 0};
-    auto known = out_.addresses.find(ip);
-    if (known != out_.addresses.end()) return {known->second, {}, ip, 0};
-    std::uint32_t identity = allocator_.number_of(NameKind::kPrefix, "", to_string(ip));
-    add_address(ip, identity, "an EndpointSlice");
-    return {identity, {}, ip, 0};
+    return {identity_of_plain(ip), {}, ip, 0};
   }
 
   void add_slice(const EndpointSlice& slice, ServiceInfo& info) {
@@ -225,8 +298,7 @@ class Builder {
         for (const auto& endpoint : slice.endpoints) {
           if (endpoint.pod) {
             if (const Pod* pod = find_pod(*endpoint.pod)) {
-              const Workload& w = out_.workloads.at(owner_of(*pod).name);
-              add_backend(port, {w.identity, w.name, {}, slice_port.port});
+              add_pod_backend(port, *pod, slice_port.port);
               continue;
             }
           }
@@ -285,7 +357,7 @@ class Builder {
     bool empty = std::ranges::all_of(info.ports, [](const auto& port) { return port.backends.empty(); });
     if (!empty || !info.problem.empty()) return;
     auto it = out_.workloads.find(info.name);
-    if (it == out_.workloads.end() || described_.contains(info.name)) {
+    if (in_cluster() || it == out_.workloads.end() || described_.contains(info.name)) {
       info.problem = "has no endpoints: no Pod matches its selector and no EndpointSlice lists addresses";
       return;
     }
@@ -300,6 +372,11 @@ class Builder {
     if (name.name.empty() || out_.services.contains(name)) return;
     ServiceInfo& info = out_.services[name];
     info.name = name;
+    if (in_cluster()) {
+      info.identity = allocator_.number_of(NameKind::kService, name.ns, name.name);
+      info.problem = "is no Service of the cluster";
+      return;
+    }
     info.implicit = true;
     Workload& w = workload(name, "Unit");
     if (w.exempt) w.managed = false;
@@ -308,7 +385,7 @@ class Builder {
 
   void find_cgroups() {
     for (auto& [name, w] : out_.workloads) {
-      if (!described_.contains(name)) {
+      if (!in_cluster() && !described_.contains(name)) {
         std::string unit = slice_path(name.ns) + "/" + name.name;
         w.declared.push_back({unit + ".service", false});
         w.declared.push_back({unit + "@", true});
@@ -323,7 +400,13 @@ class Builder {
       }
     }
     for (auto& [ns, mas] : out_.mas_namespaces)
-      if (auto instance = find_cgroup(node_.mount, mas.slice)) mas.instances.push_back(std::move(*instance));
+      if (auto instance = mas.slice.empty() ? std::nullopt : find_cgroup(node_.mount, mas.slice))
+        mas.instances.push_back(std::move(*instance));
+    if (!in_cluster()) return;
+    out_.kubepods = node_.cluster.kubepods;
+    for (const auto& tree : out_.kubepods)
+      if (auto cgroup = find_cgroup(node_.mount, tree.root)) out_.kubepods_cgroups.push_back(std::move(*cgroup));
+    if (node_.cluster.strict) out_.unknown_pod = allocator_.number_of(NameKind::kUndeclared, "", "");
   }
 
   const ObjectSet& objects_;
@@ -338,6 +421,10 @@ class Builder {
 };
 
 }  // namespace
+
+NamespacedName Snapshot::target_of(const CasaPolicy& p) const {
+  return names.of({p.meta.ns, p.target_name}, policy::to_string(p.target_kind));
+}
 
 Snapshot build_snapshot(const ObjectSet& objects, const NodeFacts& node, Allocator& allocator) {
   return Builder(objects, node, allocator).build();

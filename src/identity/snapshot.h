@@ -10,11 +10,11 @@
 
 #include "identity/allocator.h"
 #include "identity/cgroups.h"
+#include "identity/kubepods.h"
+#include "identity/workload_names.h"
 #include "policy/objects.h"
 
 namespace casa::identity {
-
-using policy::NamespacedName;
 
 // Every valid object in force, and the policies that are there but not valid.
 struct InvalidPolicy {
@@ -36,18 +36,23 @@ struct DeclaredCgroup {
 struct Workload {
   std::uint32_t identity = 0;
   NamespacedName name;
-  std::string kind;      // Deployment, StatefulSet, Pod, Unit
+  std::string kind;      // Deployment, StatefulSet, Pod, Unit, or whatever owns its Pods
   bool managed = false;  // in a MAS namespace and not exempt: held to its policies
   bool exempt = false;   // casa.io/enforcement: disabled
   std::vector<DeclaredCgroup> declared;
   std::vector<CgroupInstance> instances;
-  std::vector<IpAddress> addresses;
+  std::vector<IpAddress> addresses, addresses_here;  // of its Pods, and of those on this node
   std::vector<policy::ContainerPort> ports;
+  bool in_pods = false;                 // its instances are Pods of this node, each with a network namespace of its own
+  bool istio_proxy = false;             // one of its Pods has Istio's proxy in it
+  std::set<std::uint16_t> probe_ports;  // TCP, that this node's kubelet asks
+  std::set<std::uint32_t> host_identities;  // of the addresses of nodes whose network its Pods use
+  std::set<std::string> nodes;              // where its Pods are
 };
 
 struct MasNamespace {
   std::uint32_t undeclared = 0;  // subject of a cgroup in its slice that is no workload
-  std::string slice;
+  std::string slice;             // empty on a node of a cluster
   std::vector<CgroupInstance> instances;
 };
 
@@ -86,14 +91,42 @@ struct TokenFacts {
   bool verified = false;  // there are keys to check signatures with
 };
 
+// A Pod's cgroup on this node, and whose it is.
+struct PodPlace {
+  std::string uid;
+  NamespacedName workload;
+  std::string kind;
+  CgroupInstance cgroup;
+};
+
 struct Snapshot {
   std::map<NamespacedName, Workload> workloads;
+  WorkloadNames names;
   std::map<std::string, MasNamespace> mas_namespaces;
   std::map<NamespacedName, ServiceInfo> services;
   std::map<IpAddress, std::uint32_t> addresses;  // pods, cluster IPs, backends, this host
+  std::map<IpAddress, std::uint32_t>
+      plain_addresses;  // of them those with an identity of their own, as they are nobody's in particular
+  std::map<IpPrefix, std::string> pod_networks;  // from which nodes give addresses to Pods: the Node's name
+  std::uint32_t unknown_pod = 0;                 // strict: the subject of a Pod that nobody has told of yet, else 0
+  std::vector<Kubepods> kubepods;                // on a node of a cluster
+  std::vector<CgroupInstance> kubepods_cgroups;  // of them those that exist
+  std::vector<PodPlace> pod_places;              // that exist, those of Pods that are gone already included
   DnsFacts dns;                                  // the cluster's own resolver included
   TokenFacts tokens;
   std::vector<std::string> problems;  // objects that contradict one another, one sentence each
+
+  // The workload that a policy is about.
+  [[nodiscard]] NamespacedName target_of(const policy::CasaPolicy& policy) const;
+};
+
+// What makes a node one of a Kubernetes cluster.
+struct ClusterFacts {
+  std::string node_name;           // as in spec.nodeName of its Pods; empty: a bare node, whose workloads are units
+  bool strict = false;             // a Pod that is not known yet is denied everything
+  std::vector<Kubepods> kubepods;  // find_kubepods()
+  std::vector<PodPlace>
+      pod_places;  // of the snapshot before: a Pod that is gone keeps its workload until its cgroup is gone too
 };
 
 struct NodeFacts {
@@ -101,6 +134,7 @@ struct NodeFacts {
   std::vector<IpAddress> host_addresses;  // without loopback
   DnsFacts dns;
   TokenFacts tokens;
+  ClusterFacts cluster;
 };
 
 Snapshot build_snapshot(const ObjectSet& objects, const NodeFacts& node, Allocator& allocator);

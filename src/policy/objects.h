@@ -150,6 +150,7 @@ struct Pod {
   QosClass qos = QosClass::kUnknown;
   bool host_network = false;
   bool finished = false;                   // phase Succeeded or Failed: its addresses may be somebody else's by now
+  bool deleting = false;                   // metadata.deletionTimestamp is set: the same, but it may still use them
   bool istio_proxy = false;                // it has a container istio-proxy
   std::vector<ContainerPort> ports;        // of all containers
   std::vector<std::uint16_t> probe_ports;  // TCP, that kubelet's probes ask (named ones resolved); sorted, each once
@@ -189,7 +190,8 @@ struct EndpointSlice {
 // A Kubernetes Node ("Node" is a mapping of the text in this room: tree.h).
 struct ClusterNode {
   Meta meta;
-  std::vector<IpAddress> addresses;  // status.addresses of the types InternalIP and ExternalIP
+  std::vector<IpAddress> addresses;    // status.addresses of the types InternalIP and ExternalIP
+  std::vector<IpPrefix> pod_networks;  // spec.podCIDRs
 };
 
 using Object = std::variant<CasaPolicy, MultiAgentSystem, Namespace, Pod, Service, EndpointSlice, ClusterNode>;

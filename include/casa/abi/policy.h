@@ -70,6 +70,8 @@ CASA_ASSERT_SIZE(struct casa_cgpath_key, 256);
 #define CASA_SUBJECT_UNDECLARED 32   /* a cgroup of a MAS slice that is no declared workload */
 #define CASA_SUBJECT_TOKEN_DROP 64   /* tokens.exfiltration: drop */
 #define CASA_SUBJECT_TOKEN_VALID 128 /* tokens.requireValidSignature: drop */
+#define CASA_SUBJECT_POD 256         /* its instances are Pods, each with a network namespace that kubelet had made */
+#define CASA_SUBJECT_ISTIO 512       /* Istio's proxy is in its Pods: what it calls is redirected to the proxy */
 
 /*
  * casa_policy: hash. What a subject may do. Looked up in this order, first hit decides, none denies:
@@ -92,12 +94,13 @@ CASA_ASSERT_SIZE(struct casa_policy_key, 12);
 
 /*
  * casa_addr: hash, exact addresses. Asked before casa_lpm, for peers that are not sockets of this host.
- * Payload: identity.
+ * Payload: identity; CASA_ADDR_HERE marks a Pod of this node that is under enforcement.
  */
 struct casa_addr_key {
   casa_u8 address[16];
 };
 CASA_ASSERT_SIZE(struct casa_addr_key, 16);
+#define CASA_ADDR_HERE 0x80000000u
 
 /*
  * casa_lpm: LPM trie, CIDRs that policies name. prefix_bits counts in the 128-bit form (an IPv4 /8 is 104). Payload:

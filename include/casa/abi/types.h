@@ -57,6 +57,8 @@ enum casa_verdict {
   X(5, CONNECTION_REFUSED, "connection_refused")                                                                       \
   X(6, LLM_ALLOWED, "llm_allowed")                                                                                     \
   X(7, BASELINE_DNS, "baseline_dns")                                                                                   \
+  X(8, BASELINE_PROBE, "baseline_probe")                                                                               \
+  X(9, BASELINE_ISTIO, "baseline_istio")                                                                               \
   X(32, NO_POLICY, "no_policy")                                                                                        \
   X(33, POLICY_INVALID, "policy_invalid")                                                                              \
   X(34, PEER_NOT_ALLOWED, "peer_not_allowed")                                                                          \

@@ -17,3 +17,4 @@ static inline int machine_core_read(void* to, unsigned size, const void* from) {
 }
 
 #define bpf_core_read(to, size, from) machine_core_read(to, size, from)
+#define bpf_probe_read_kernel(to, size, from) machine_core_read(to, size, from)
