@@ -14,9 +14,14 @@ Namespace read_namespace(Report& report, const Path& path, const Node& node);
 Pod read_pod(Report& report, const Path& path, const Node& node);
 Service read_service(Report& report, const Path& path, const Node& node);
 EndpointSlice read_endpoint_slice(Report& report, const Path& path, const Node& node);
+ClusterNode read_cluster_node(Report& report, const Path& path, const Node& node);
 
 // metadata of any kind: names by the kind's rules, labels, annotations, owners.
 Meta read_meta(Report& report, const Path& path, const Fields& object, Kind kind);
+
+// The containers of a Pod's spec, and what of the Pod follows from them: ports, what probes ask, QoS, the mesh's proxy.
+// `spec` stands at `path`; hostNetwork has been read.
+void read_containers(Report& report, const Path& path, const Fields& spec, Pod& pod);
 
 // {fqdn, port} of a policy, llm_host of a MultiAgentSystem.
 std::optional<std::string> read_fqdn(Report& report, const Path& path, const Node* node);

@@ -93,6 +93,29 @@ std::map<std::string, std::string> read_named_map(Report& report, const Path& pa
   return result;
 }
 
+// One owner at most is the controller. Where none is said to be, a file's owners are meant to be.
+void read_owners(Report& report, const Path& path, const Node* node, Meta& meta) {
+  bool said = false;
+  std::vector<std::size_t> unsaid;
+  for_each_item(report, path, node, [&](const Path& at, const Node& item) {
+    Fields owner(report, at, &item, kOwnerFields);
+    auto kind = read_text(report, at / "kind", owner.require("kind", "kind: <the owner's kind>"));
+    auto name = read_text(report, at / "name", owner.require("name", "name: <the owner's name>"));
+    const Node* controller = owner["controller"];
+    bool is_controller = read_bool(report, at / "controller", controller).value_or(false);
+    if (is_controller && said) {
+      report.error(controller->at, "{}: another owner is the controller already; write false for one of the two",
+                   at / "controller");
+    }
+    said = said || is_controller;
+    if (!kind || !name) return;
+    if (controller == nullptr) unsaid.push_back(meta.owners.size());
+    meta.owners.push_back({std::move(*kind), std::move(*name), controller == nullptr || is_controller});
+  });
+  if (!said) return;
+  for (std::size_t index : unsaid) meta.owners[index].controller = false;
+}
+
 std::string read_name(Report& report, const Path& path, Fields& fields, Kind kind) {
   const Node* node = fields.require("name", "name: <the object's name>");
   std::optional<std::string> name;
@@ -118,8 +141,9 @@ Meta read_meta(Report& report, const Path& path, const Fields& object, Kind kind
   Fields fields(report, at, node, kMetaFields);
   meta.name = read_name(report, at / "name", fields, kind);
   const Node* ns = fields["namespace"];
-  if (kind == Kind::kNamespace) {
-    if (ns != nullptr) report.error(ns->at, "{}: a Namespace is in no namespace; remove the field", at / "namespace");
+  if (kind == Kind::kNamespace || kind == Kind::kNode) {
+    if (ns != nullptr)
+      report.error(ns->at, "{}: a {} is in no namespace; remove the field", at / "namespace", to_string(kind));
   } else if (ns != nullptr && !(ns->type == Node::Type::kScalar && ns->text.empty())) {
     meta.ns = read_checked(report, at / "namespace", ns, check_label_name).value_or("");
   } else {
@@ -128,13 +152,7 @@ Meta read_meta(Report& report, const Path& path, const Fields& object, Kind kind
   meta.uid = read_text(report, at / "uid", fields["uid"]).value_or("");
   meta.labels = read_named_map(report, at / "labels", fields["labels"], kind, true);
   meta.annotations = read_named_map(report, at / "annotations", fields["annotations"], kind, false);
-  for_each_item(
-      report, at / "ownerReferences", fields["ownerReferences"], [&](const Path& item_path, const Node& item) {
-        Fields owner(report, item_path, &item, kOwnerFields);
-        auto owner_kind = read_text(report, item_path / "kind", owner.require("kind", "kind: <the owner's kind>"));
-        auto owner_name = read_text(report, item_path / "name", owner.require("name", "name: <the owner's name>"));
-        if (owner_kind && owner_name) meta.owners.push_back({std::move(*owner_kind), std::move(*owner_name)});
-      });
+  read_owners(report, at / "ownerReferences", fields["ownerReferences"], meta);
   return meta;
 }
 

@@ -10,7 +10,7 @@
 namespace casa::policy {
 namespace {
 
-constexpr std::size_t kMaxLabel = 63, kMaxName = 253, kMaxPortName = 15, kMaxCgroupPath = 255;
+constexpr std::size_t kMaxLabel = 63, kMaxName = 253, kMaxPortName = 15, kMaxCgroupPath = 255, kMaxUid = 64;
 
 bool is_lower_alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 bool is_alnum(char c) { return is_lower_alnum(c) || (c >= 'A' && c <= 'Z'); }
@@ -112,6 +112,15 @@ std::string check_label_value(std::string_view value) {
   return fmt::format(
       "{} is not a label's value; write at most 63 letters, digits, '-', '_' and '.', or use an annotation",
       Quoted{value});
+}
+
+std::string check_uid(std::string_view uid) {
+  bool good = std::ranges::all_of(uid, [](char c) { return is_alnum(c) || c == '-'; });
+  if (good && !uid.empty() && uid.size() <= kMaxUid) return {};
+  return fmt::format(
+      "{} is not a uid (letters, digits and '-', at most {}); write the one that the cluster gave it, or "
+      "leave it out",
+      Quoted{uid}, kMaxUid);
 }
 
 std::string check_cgroup_path(std::string_view path) {

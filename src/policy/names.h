@@ -19,6 +19,8 @@ std::string check_port_name(std::string_view name);
 // A label's or annotation's key, "casa.io/cgroup".
 std::string check_key(std::string_view key);
 std::string check_label_value(std::string_view value);
+// A Pod's uid: letters, digits and '-', at most 64. It becomes a part of a cgroup's path.
+std::string check_uid(std::string_view uid);
 // The path of annotation casa.io/cgroup.
 std::string check_cgroup_path(std::string_view path);
 

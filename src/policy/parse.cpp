@@ -16,14 +16,15 @@ namespace {
 struct KindRow {
   std::string_view name, api_version;
 };
-constexpr std::array<KindRow, 6> kKinds{{{"CASAPolicy", "casa.io/v1alpha1"},
+constexpr std::array<KindRow, 7> kKinds{{{"CASAPolicy", "casa.io/v1alpha1"},
                                          {"MultiAgentSystem", "casa.io/v1alpha1"},
                                          {"Namespace", "v1"},
                                          {"Pod", "v1"},
                                          {"Service", "v1"},
-                                         {"EndpointSlice", "discovery.k8s.io/v1"}}};
-constexpr std::array<std::string_view, 7> kKindNames{"CASAPolicy", "MultiAgentSystem", "Namespace", "Pod",
-                                                     "Service",    "EndpointSlice",    "List"};
+                                         {"EndpointSlice", "discovery.k8s.io/v1"},
+                                         {"Node", "v1"}}};
+constexpr std::array<std::string_view, 8> kKindNames{"CASAPolicy", "MultiAgentSystem", "Namespace", "Pod",
+                                                     "Service",    "EndpointSlice",    "Node",      "List"};
 constexpr std::string_view kListFields[] = {"apiVersion", "kind", "metadata", "items"};
 
 Object read_object(Report& report, const Path& path, const Node& node, Kind kind) {
@@ -33,10 +34,10 @@ Object read_object(Report& report, const Path& path, const Node& node, Kind kind
     case Kind::kNamespace: return read_namespace(report, path, node);
     case Kind::kPod: return read_pod(report, path, node);
     case Kind::kService: return read_service(report, path, node);
-    case Kind::kEndpointSlice:
+    case Kind::kEndpointSlice: return read_endpoint_slice(report, path, node);
     case Kind::kNode: break;
   }
-  return read_endpoint_slice(report, path, node);
+  return read_cluster_node(report, path, node);
 }
 
 // Also a mistyped CASAPolicy is one: its workload must not run without a policy because of a letter.

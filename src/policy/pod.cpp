@@ -1,6 +1,6 @@
 // Namespace and Pod, v1: what casad uses is validated; the rest of a real object (kubectl get -o yaml) is known by name
-// and ignored. Unknown names are errors only at the levels that casad reads; below them anything goes. Adds what Pods share
-// with Services: protocols and addresses.
+// and ignored. Unknown names are errors only at the levels that casad reads; below them anything goes. A Pod's containers
+// are read in pod_containers.cpp. Adds what Pods share with Services: protocols and addresses.
 #include <algorithm>
 
 #include "policy/kinds.h"
@@ -74,47 +74,10 @@ constexpr std::string_view kPodStatus[] = {"allocatedResources",
                                            "resourceClaimStatuses",
                                            "resources",
                                            "startTime"};
-constexpr std::string_view kContainer[] = {"args",
-                                           "command",
-                                           "env",
-                                           "envFrom",
-                                           "image",
-                                           "imagePullPolicy",
-                                           "lifecycle",
-                                           "livenessProbe",
-                                           "name",
-                                           "ports",
-                                           "readinessProbe",
-                                           "resizePolicy",
-                                           "resources",
-                                           "restartPolicy",
-                                           "restartPolicyRules",
-                                           "securityContext",
-                                           "startupProbe",
-                                           "stdin",
-                                           "stdinOnce",
-                                           "terminationMessagePath",
-                                           "terminationMessagePolicy",
-                                           "tty",
-                                           "volumeDevices",
-                                           "volumeMounts",
-                                           "workingDir"};
-constexpr std::string_view kContainerPort[] = {"name", "containerPort", "protocol", "hostPort", "hostIP"};
 constexpr std::string_view kPodIp[] = {"ip"};
-
-void read_containers(Report& report, const Path& path, const Node* node, Pod& pod) {
-  for_each_item(report, path, node, [&](const Path& at, const Node& item) {
-    Fields container(report, at, &item, kContainer);
-    for_each_item(report, at / "ports", container["ports"], [&](const Path& port_path, const Node& port_node) {
-      Fields fields(report, port_path, &port_node, kContainerPort);
-      auto port =
-          read_port(report, port_path / "containerPort", fields.require("containerPort", "containerPort: <number>"));
-      auto protocol = read_protocol(report, port_path / "protocol", fields["protocol"]);
-      auto name = read_checked(report, port_path / "name", fields["name"], check_port_name);
-      if (port && protocol) pod.ports.push_back({name.value_or(""), *port, *protocol});
-    });
-  });
-}
+constexpr std::string_view kPhases[] = {"Pending", "Running", "Succeeded", "Failed", "Unknown"};
+constexpr std::string_view kQosClasses[] = {"Guaranteed", "Burstable", "BestEffort"};  // in the order of QosClass
+constexpr std::string_view kMirror = "kubernetes.io/config.mirror", kHash = "kubernetes.io/config.hash";
 
 void add_ip(Pod& pod, const std::optional<IpAddress>& ip) {
   if (ip && std::ranges::find(pod.ips, *ip) == pod.ips.end()) pod.ips.push_back(*ip);
@@ -128,6 +91,36 @@ void read_cgroup(Report& report, const Node& object, Pod& pod) {
     return report.error(node->at, "metadata.annotations.casa.io/cgroup: {}", bad);
   }
   pod.cgroup = found->second;
+}
+
+// kubelet names the cgroup of a pod that it made from a file of its own by that file's hash; the uid is that of the
+// object that stands for the pod in the API.
+void read_uid(Report& report, const Path& path, const Node& object, Pod& pod) {
+  const Node* metadata = peek(&object, "metadata");
+  const Node* annotations = peek(metadata, "annotations");
+  bool mirror = peek(annotations, kMirror) != nullptr;
+  const Node* uid = peek(metadata, "uid");
+  if (!is_null(uid)) {
+    auto good = read_checked(report, path / "metadata" / "uid", uid, check_uid);
+    if (good && !mirror) pod.cgroup_uid = std::move(*good);
+  }
+  if (!mirror) return;
+  pod.cgroup_uid =
+      read_checked(report, path / "metadata" / "annotations" / kHash, peek(annotations, kHash), check_uid).value_or("");
+}
+
+void read_status(Report& report, const Path& path, const Fields& status, Pod& pod) {
+  if (auto phase = read_choice(report, path / "phase", status["phase"], kPhases))
+    pod.finished = kPhases[*phase] == "Succeeded" || kPhases[*phase] == "Failed";
+  if (auto qos = read_choice(report, path / "qosClass", status["qosClass"], kQosClasses))
+    pod.qos = static_cast<QosClass>(*qos + 1);
+  if (const Node* ip = status["podIP"]; ip != nullptr && !(ip->type == Node::Type::kScalar && ip->text.empty())) {
+    add_ip(pod, read_ip(report, path / "podIP", ip));
+  }
+  for_each_item(report, path / "podIPs", status["podIPs"], [&](const Path& item_path, const Node& item) {
+    Fields fields(report, item_path, &item, kPodIp);
+    add_ip(pod, read_ip(report, item_path / "ip", fields.require("ip", "ip: <the pod's address>")));
+  });
 }
 
 }  // namespace
@@ -167,25 +160,18 @@ Pod read_pod(Report& report, const Path& path, const Node& node) {
   Pod pod;
   Fields object(report, path, &node, kObjectFields);
   pod.meta = read_meta(report, path, object, Kind::kPod);
+  read_uid(report, path, node, pod);
   read_cgroup(report, node, pod);
   Path at = path / "spec";
   Fields spec(report, at, object["spec"], kPodSpec);
   if (spec.usable()) {
+    pod.node = read_checked(report, at / "nodeName", spec["nodeName"], check_subdomain).value_or("");
     pod.host_network = read_bool(report, at / "hostNetwork", spec["hostNetwork"]).value_or(false);
-    read_containers(report, at / "containers", spec["containers"], pod);
-    read_containers(report, at / "initContainers", spec["initContainers"], pod);
+    read_containers(report, at, spec, pod);
   }
   Path status_path = path / "status";
   Fields status(report, status_path, object["status"], kPodStatus);
-  if (status.usable()) {
-    if (const Node* ip = status["podIP"]; ip != nullptr && !(ip->type == Node::Type::kScalar && ip->text.empty())) {
-      add_ip(pod, read_ip(report, status_path / "podIP", ip));
-    }
-    for_each_item(report, status_path / "podIPs", status["podIPs"], [&](const Path& item_path, const Node& item) {
-      Fields fields(report, item_path, &item, kPodIp);
-      add_ip(pod, read_ip(report, item_path / "ip", fields.require("ip", "ip: <the pod's address>")));
-    });
-  }
+  if (status.usable()) read_status(report, status_path, status, pod);
   return pod;
 }
 

@@ -34,7 +34,7 @@ TEST_CASE("apiVersion and kind") {
           {"apiVersion: apps/v1\nkind: Deployment",
            {"2:7: kind: casad does not read objects of kind \"Deployment\"; remove the object, or write CASAPolicy, "
             "MultiAgentSystem, Namespace, "
-            "Pod, Service, EndpointSlice or List"}},
+            "Pod, Service, EndpointSlice, Node or List"}},
           {"apiVersion: v2\nkind: Pod",
            {"1:13: apiVersion: \"v2\" is not a version of Pod that casad knows; write v1"}},
           {"apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice",

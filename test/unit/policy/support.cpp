@@ -44,7 +44,8 @@ namespace {
 
 std::string text(const Meta& m) {
   std::string out = fmt::format("{}/{} uid={} labels={} annotations={}", m.ns, m.name, m.uid, m.labels, m.annotations);
-  for (const auto& owner : m.owners) out += fmt::format(" owner={}/{}", owner.kind, owner.name);
+  for (const auto& owner : m.owners)
+    out += fmt::format(" owner={}/{}{}", owner.kind, owner.name, owner.controller ? "" : "-");
   return out;
 }
 
@@ -96,8 +97,12 @@ std::string text(const Pod& p) {
   std::string out = fmt::format("host={} ips={} cgroup={}", p.host_network, text(p.ips), p.cgroup);
   for (const auto& port : p.ports)
     out += fmt::format(" port={}:{}/{}", port.name, port.port, static_cast<int>(port.protocol));
-  return out;
+  static constexpr const char* kQos[] = {"", "Guaranteed", "Burstable", "BestEffort"};
+  return out + fmt::format(" node={} uid={} qos={} finished={} istio={} probes={}", p.node, p.cgroup_uid,
+                           kQos[static_cast<int>(p.qos)], p.finished, p.istio_proxy, p.probe_ports);
 }
+
+std::string text(const ClusterNode& n) { return "ips=" + text(n.addresses); }
 
 std::string text(const Service& s) {
   return fmt::format("selector={} ips={} external={}{}", s.selector, text(s.cluster_ips), s.external_name,
