@@ -13,8 +13,9 @@
 #include "raw.h"
 
 #define CASA_READ_AHEAD_MAX (1u << 29)
-#define CASA_PENDING_MAX 8 /* packets: a connection sends again after 0.2 s, and after twice as long each time */
-#define CASA_GAPS_MAX 512  /* segments that may come too early, one after the other, before the reading is given up */
+/* Seconds. Not so many packets: one that a program drops is sent again with each write, and after 0.2 s, and twice as long each time. */
+#define CASA_PENDING_MAX 50
+#define CASA_GAPS_MAX 512 /* segments that may come too early, one after the other, before the reading is given up */
 
 /* Hashes the token's bytes of this packet, from r->token_at to `end`. */
 __noinline int casa_hash_packet(struct __sk_buff *skb, struct casa_request *r, casa_u32 end) {
@@ -330,9 +331,8 @@ static __always_inline int casa_pending(struct casa_request *r) {
     r->pending = 0;
     return CASA_READ_ON;
   }
-  if (signature != CASA_SIGNATURE_UNVERIFIED || r->pending >= CASA_PENDING_MAX)
+  if (signature != CASA_SIGNATURE_UNVERIFIED || (casa_u16)(casa_second() - r->pending_since) >= CASA_PENDING_MAX)
     return CASA_REASON_TOKEN_INVALID_SIGNATURE;
-  r->pending++;
   return CASA_READ_HELD;
 }
 

@@ -164,6 +164,13 @@ static __always_inline casa_u32 casa_sighting_flags(const struct casa_request *r
   return flags;
 }
 
+static __always_inline casa_u16 casa_second(void) { return bpf_ktime_get_ns() / CASA_NS_PER_SECOND; }
+
+static __always_inline void casa_pending_begins(struct casa_request *r) {
+  r->pending = 1;
+  r->pending_since = casa_second();
+}
+
 /* A token is known: tell it, and may it go on? A reason when not. */
 __noinline int casa_judge_token(struct __sk_buff *skb, struct casa_request *r, casa_u32 known) {
   if (!r)
@@ -175,7 +182,7 @@ __noinline int casa_judge_token(struct __sk_buff *skb, struct casa_request *r, c
   /* Nobody can check an opaque token, nor one that HTTP/2 carried: neither is waited for. */
   else if (r->rules & CASA_RULE_VALID && signature == CASA_SIGNATURE_UNVERIFIED && what == CASA_TOKEN_JWT &&
            r->told != CASA_APP_HTTP2)
-    r->pending = 1;
+    casa_pending_begins(r);
   else if (r->rules & CASA_RULE_VALID && signature != CASA_SIGNATURE_VALID)
     reason = CASA_REASON_TOKEN_INVALID_SIGNATURE;
   casa_count(CASA_STAT_TOKENS_SEEN);

@@ -149,8 +149,9 @@ struct casa_request {
   casa_u8 segment;   /* where the present segment of the path begins */
   casa_u8 slashes;   /* of a target that does not begin with one */
   casa_u8 signature; /* enum casa_signature, of the known token */
-  casa_u8 pending;   /* packets held back because it is not verified yet; 0: none is */
-  casa_u8 room[3];
+  casa_u8 pending;   /* packets are held back because it is not verified yet */
+  casa_u8 room;
+  casa_u16 pending_since; /* CLOCK_MONOTONIC seconds */
   char method[CASA_METHOD_LEN];
   char path[CASA_PATH_LEN];
   casa_u8 chunk[CASA_CHUNK + 8];
