@@ -10,17 +10,32 @@
 #include "h2.h"
 #include "token.h"
 
-#define CASA_H2_WANT_TOKEN 1  /* r->known_* is the token of this request */
-#define CASA_H2_WANT_KNOWN 2  /* and was hashed before */
-#define CASA_H2_WANT_HEAD 4   /* a request is whole */
-#define CASA_H2_WANT_UNREAD 8 /* and above it enum casa_unread */
-#define CASA_H2_WANT_VALUE 16 /* an authorization's value begins: is it known as it is sent? */
+#define CASA_H2_WANT_TOKEN 1   /* r->known_* is the token of this request */
+#define CASA_H2_WANT_KNOWN 2   /* and was hashed before */
+#define CASA_H2_WANT_HEAD 4    /* a request is whole */
+#define CASA_H2_WANT_UNREAD 8  /* and above it enum casa_unread */
+#define CASA_H2_WANT_VALUE 16  /* an authorization's value begins: is it known as it is sent? */
+#define CASA_H2_WANT_NUMBER 32 /* the token was named by its number in the dynamic table */
+
+/* One byte of an authorization's value; what is the token's of it is gathered in `raw`, if that is given. */
+static __always_inline int casa_h2_auth_byte(struct casa_request *r, struct casa_raw_token *raw, casa_u8 c) {
+  casa_u32 at = r->length;
+  int want = casa_auth_byte(r, c);
+  if (!raw || r->length == at)
+    return want;
+  if (!at)
+    raw->length = 0;
+  raw->token[casa_place(at, CASA_TOKEN_MAX)] = c;
+  raw->length++;
+  return want;
+}
 
 /* One symbol of a value. Returns enum casa_want. Inline: the way from the program to a token's JSON has as many calls as there may be. */
-static __always_inline int casa_h2_symbol(struct casa_h2 *h, struct casa_request *r, casa_u32 symbol) {
+static __always_inline int casa_h2_symbol(struct casa_h2 *h, struct casa_request *r, struct casa_raw_token *raw,
+                                          casa_u32 symbol) {
   casa_u8 c = symbol;
   if (h->field == CASA_H2_AUTHORIZATION)
-    return casa_auth_byte(r, c);
+    return casa_h2_auth_byte(r, raw, c);
   if (h->field == CASA_H2_METHOD)
     return casa_method_byte(r, c);
   if (c == '?' || c == '#' || c == ';')
@@ -102,7 +117,7 @@ static __always_inline int casa_h2_token_again(struct casa_h2 *h, struct casa_re
   r->known_flags = kept->known_flags;
   r->flags |= CASA_REQUEST_TOKEN;
   h->known_print = 0;
-  return CASA_H2_WANT_TOKEN | CASA_H2_WANT_KNOWN;
+  return CASA_H2_WANT_TOKEN | CASA_H2_WANT_KNOWN | CASA_H2_WANT_NUMBER;
 }
 
 /* The value that begins is the last one again: neither decoded nor hashed. Returns CASA_H2_WANT_*. */
@@ -131,8 +146,8 @@ static __always_inline int casa_h2_value_ends(struct casa_h2 *h, struct casa_req
   return token ? CASA_H2_WANT_TOKEN : 0;
 }
 
-/* What came of a byte. Returns CASA_H2_WANT_*. */
-__noinline int casa_h2_take(struct casa_h2 *h, struct casa_request *r, casa_u32 out) {
+/* What came of a byte. Returns CASA_H2_WANT_*. `raw`: as casa_h2_read_into. */
+__noinline int casa_h2_take(struct casa_h2 *h, struct casa_request *r, struct casa_raw_token *raw, casa_u32 out) {
   if (!h || !r)
     return CASA_H2_WANT_UNREAD | CASA_UNREAD_TRUNCATED << 8;
   if (out & CASA_H2_UNREAD)
@@ -150,9 +165,9 @@ __noinline int casa_h2_take(struct casa_h2 *h, struct casa_request *r, casa_u32 
       want = out & CASA_H2_END ? 0 : CASA_H2_WANT_VALUE;
     }
   }
-  if (out & (CASA_H2_ONE | CASA_H2_TWO) && casa_h2_symbol(h, r, out & 0xff))
+  if (out & (CASA_H2_ONE | CASA_H2_TWO) && casa_h2_symbol(h, r, raw, out & 0xff))
     return CASA_H2_WANT_UNREAD | CASA_UNREAD_TRUNCATED << 8;
-  if (out & CASA_H2_TWO && casa_h2_symbol(h, r, out >> 8 & 0xff))
+  if (out & CASA_H2_TWO && casa_h2_symbol(h, r, raw, out >> 8 & 0xff))
     return CASA_H2_WANT_UNREAD | CASA_UNREAD_TRUNCATED << 8;
   if (out & CASA_H2_END)
     want = casa_h2_value_ends(h, r, out);
@@ -165,8 +180,11 @@ __noinline int casa_h2_take(struct casa_h2 *h, struct casa_request *r, casa_u32 
   return out & CASA_H2_BLOCK && h->begun & 1 ? want | CASA_H2_WANT_HEAD : want;
 }
 
-/* Reads the first `n` bytes of the chunk; returns how many it took. It stops early when h->want is set. */
-__noinline int casa_h2_read_chunk(struct casa_h2 *h, struct casa_request *r, casa_u32 n) {
+/*
+ * Reads the first `n` bytes of the chunk; returns how many it took. It stops early when h->want is set. The present token is gathered in
+ * `raw`, which may be null.
+ */
+__noinline int casa_h2_read_into(struct casa_h2 *h, struct casa_request *r, struct casa_raw_token *raw, casa_u32 n) {
   if (!h || !r)
     return 0;
   r->place = 0;
@@ -184,12 +202,17 @@ __noinline int casa_h2_read_chunk(struct casa_h2 *h, struct casa_request *r, cas
     casa_u32 out = casa_h2_byte(h, r->chunk[casa_place(i, CASA_CHUNK)]);
     if (!out)
       continue;
-    casa_u32 want = casa_h2_take(h, r, out);
+    casa_u32 want = casa_h2_take(h, r, raw, out);
     h->want = want;
     if (want)
       break;
   }
   return r->place;
+}
+
+/* The same for a reader that hands no tokens over. */
+static __always_inline int casa_h2_read_chunk(struct casa_h2 *h, struct casa_request *r, casa_u32 n) {
+  return casa_h2_read_into(h, r, 0, n);
 }
 
 #endif

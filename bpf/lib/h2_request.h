@@ -6,7 +6,7 @@
 #define CASA_BPF_H2_REQUEST_H
 
 #include "h2_read.h"
-#include "sighting.h"
+#include "raw.h"
 
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -82,7 +82,7 @@ __noinline casa_u64 casa_h2_print(struct __sk_buff *skb, struct casa_request *r,
 
 /*
  * Most clients send the same token in every request, the same bytes each time: when all of them stand in this packet, and have the last
- * one's print, it is that one. Returns CASA_H2_WANT_*; 0: the value is to be read.
+ * one's print, it is that one. Returns CASA_H2_WANT_*; 0: the value is to be read, also where somebody is still to check it.
  */
 __noinline int casa_h2_recognise(struct __sk_buff *skb, struct casa_h2 *h, struct casa_request *r, casa_u32 end) {
   if (!h || !r)
@@ -92,9 +92,29 @@ __noinline int casa_h2_recognise(struct __sk_buff *skb, struct casa_h2 *h, struc
     return 0;
   h->print = casa_h2_print(skb, r, n);
   h->print_length = n << 1 | (h->huffman & 1);
-  if (!h->print || h->print != h->known_print || h->print_length != h->known_length)
+  if (!h->print || h->print != h->known_print || h->print_length != h->known_length || casa_is_unchecked(r))
     return 0;
   return casa_h2_take_known(h, r);
+}
+
+/* The value of an authorization field begins. Returns CASA_H2_WANT_*. */
+static __always_inline casa_u32 casa_h2_value_begins(struct __sk_buff *skb, struct casa_h2 *h, struct casa_request *r,
+                                                     casa_u32 end) {
+  casa_u32 want = casa_h2_recognise(skb, h, r, end);
+  if (!want && casa_wants_raw() && !casa_gathered_of(skb, BPF_SK_STORAGE_GET_F_CREATE))
+    casa_count(CASA_STAT_FAIL_RAW_TOKEN);
+  return want;
+}
+
+/* A token is whole. CASA_READ_ON, CASA_READ_HELD, or the reason of a refusal. */
+static __always_inline int casa_h2_token_ends(struct __sk_buff *skb, struct casa_request *r, casa_u32 want) {
+  casa_u32 known = want & CASA_H2_WANT_NUMBER ? CASA_KNOWN_BY_NUMBER : want & CASA_H2_WANT_KNOWN ? CASA_KNOWN : 0;
+  if (!known) {
+    casa_count(CASA_STAT_TOKENS_HASHED);
+    casa_hand_over(skb, r, 0, 0);
+  }
+  int reason = casa_judge_token(skb, r, known);
+  return reason ? reason : CASA_READ_ON;
 }
 
 /* Does what the reader left in h->want. CASA_READ_ON, CASA_READ_HELD, CASA_READ_LOST and more, or the reason of a refusal. */
@@ -105,15 +125,11 @@ __noinline int casa_h2_wants(struct __sk_buff *skb, struct casa_h2 *h, struct ca
   int next = CASA_READ_ON;
   h->want = 0;
   if (want & CASA_H2_WANT_VALUE)
-    want = casa_h2_recognise(skb, h, r, end);
+    want = casa_h2_value_begins(skb, h, r, end);
   if (want & CASA_H2_WANT_UNREAD)
     return CASA_READ_LOST | (want >> 8) << 16;
-  if (want & CASA_H2_WANT_TOKEN) {
-    if (!(want & CASA_H2_WANT_KNOWN))
-      casa_count(CASA_STAT_TOKENS_HASHED);
-    int reason = casa_judge_token(skb, r, want & CASA_H2_WANT_KNOWN ? 1 : 0);
-    next = reason ? reason : CASA_READ_ON;
-  }
+  if (want & CASA_H2_WANT_TOKEN)
+    next = casa_h2_token_ends(skb, r, want);
   if (want & CASA_H2_WANT_HEAD)
     casa_head_ends(skb, r);
   return next;
@@ -129,6 +145,23 @@ static __always_inline int casa_h2_read_all(struct __sk_buff *skb, struct casa_h
   r->left = h->skip; /* casa_read_ahead takes it from there */
   h->skip = 0;
   return CASA_READ_MORE;
+}
+
+/* Where the token that is being read is gathered, if it is one and somebody wants it. */
+static __always_inline struct casa_raw_token *casa_h2_room(struct __sk_buff *skb, const struct casa_h2 *h) {
+  if (h->field != CASA_H2_AUTHORIZATION || h->field_phase != CASA_HPACK_VALUE || !casa_wants_raw())
+    return 0;
+  struct casa_gathered *g = casa_gathered_of(skb, 0);
+  return g ? &g->token : 0;
+}
+
+/*
+ * The packet is held back because of what was just read. That may be its last byte; so one is left to be read when the packet comes again,
+ * which is how it is told from those behind it.
+ */
+static __always_inline void casa_h2_hold(struct casa_h2 *h, struct casa_request *r) {
+  r->at--;
+  h->skip++;
 }
 
 /* Reads from r->at up to `end`, as casa_read_requests does. */
@@ -150,8 +183,10 @@ __noinline int casa_read_h2(struct __sk_buff *skb, struct casa_request *r, casa_
     casa_u64 length = casa_length(n < CASA_CHUNK - 1 ? n : CASA_CHUNK - 1, CASA_CHUNK - 1);
     if (!length || bpf_skb_load_bytes(skb, at, r->chunk, length))
       return CASA_READ_LOST | CASA_UNREAD_TRUNCATED << 16;
-    r->at = at + casa_h2_read_chunk(h, r, length);
+    r->at = at + casa_h2_read_into(h, r, casa_h2_room(skb, h), length);
     int next = h->want ? casa_h2_wants(skb, h, r, end) : CASA_READ_ON;
+    if (next == CASA_READ_HELD)
+      casa_h2_hold(h, r);
     if (next != CASA_READ_ON)
       return next;
   }

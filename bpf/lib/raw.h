@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * Tokens on their way to the daemon, which checks their signatures: only while it asks for them (CASA_TOKENS_VERIFY), only JWTs, and each
- * only until something is known of it. A token that comes in several packets is gathered beside its socket. What was handed over is
+ * only until something is known of it. A token that comes in several packets, or coded (HTTP/2), is gathered beside its socket. What was handed over is
  * overwritten: here at once, in the ring by casa_wipe, since the ring is mapped read-only into the daemon.
  */
 #ifndef CASA_BPF_RAW_H
 #define CASA_BPF_RAW_H
 
 #include "casa/abi/token.h"
-#include "look.h"
 #include "maps.h"
+#include "sighting.h"
 
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -34,6 +34,15 @@ struct {
 static __always_inline int casa_wants_raw(void) {
   const struct casa_config *config = casa_get_config();
   return config && config->token_flags & CASA_TOKENS_VERIFY;
+}
+
+/* Is the known token one for the daemon to check: a JWT of which nothing is known? */
+__noinline int casa_is_unchecked(struct casa_request *r) {
+  if (!r || !casa_wants_raw() || (r->known_flags & 0xf) != CASA_TOKEN_JWT)
+    return 0;
+  struct casa_token_key key;
+  __builtin_memcpy(key.sha256, r->known_sha256, CASA_SHA256_LEN);
+  return !bpf_map_lookup_elem(&casa_token, &key);
 }
 
 /* From 1 to CASA_TOKEN_MAX, 0 for none; as casa_length, which bounds shorter things. */
@@ -89,11 +98,11 @@ static __noinline int casa_wipe_token(struct casa_raw_token *raw) {
 }
 
 static __always_inline void casa_give_gathered(struct __sk_buff *skb, struct casa_gathered *g,
-                                               const struct casa_token_key *key, casa_u32 from, casa_u32 end,
+                                               const struct casa_request *r, casa_u32 from, casa_u32 end,
                                                casa_u32 length) {
   if (from != end)
     casa_gather(skb, g, from, end);
-  __builtin_memcpy(g->token.sha256, key->sha256, CASA_SHA256_LEN);
+  __builtin_memcpy(g->token.sha256, r->known_sha256, CASA_SHA256_LEN);
   if (length && (g->token.length != length || bpf_ringbuf_output(&casa_raw_ring, &g->token, sizeof(g->token), 0)))
     casa_count(CASA_STAT_FAIL_RAW_TOKEN);
   casa_wipe_token(&g->token);
@@ -101,16 +110,16 @@ static __always_inline void casa_give_gathered(struct __sk_buff *skb, struct cas
 }
 
 /*
- * The token `key` ends at `end`; of its `length` bytes those that stand at `from` are not gathered yet. Length 0: nobody wants it. The daemon
- * hashes what it gets: what is not the token has no consequence.
+ * The known token ends at `end`; those of its bytes that stand at `from` are not gathered yet (of HTTP/2 all are: 0 and 0). Also what nobody
+ * wants is wiped. The daemon hashes what it gets: what is not the token has no consequence.
  */
-__noinline int casa_hand_over(struct __sk_buff *skb, const struct casa_token_key *key, casa_u32 from, casa_u32 end,
-                              casa_u32 length) {
-  if (!key || !casa_wants_raw())
+__noinline int casa_hand_over(struct __sk_buff *skb, struct casa_request *r, casa_u32 from, casa_u32 end) {
+  if (!r || !casa_wants_raw())
     return 0;
+  casa_u32 length = casa_is_unchecked(r) ? r->known_length : 0;
   struct casa_gathered *g = casa_gathered_of(skb, 0);
   if (g && g->token.length) {
-    casa_give_gathered(skb, g, key, from, end, length);
+    casa_give_gathered(skb, g, r, from, end, length);
     return 0;
   }
   casa_u64 n = casa_raw_length(length);
@@ -121,7 +130,7 @@ __noinline int casa_hand_over(struct __sk_buff *skb, const struct casa_token_key
     casa_count(CASA_STAT_FAIL_RAW_TOKEN);
     return 0;
   }
-  __builtin_memcpy(raw->sha256, key->sha256, CASA_SHA256_LEN);
+  __builtin_memcpy(raw->sha256, r->known_sha256, CASA_SHA256_LEN);
   raw->length = length;
   raw->pad = 0;
   if (bpf_skb_load_bytes(skb, end - length, raw->token, n))

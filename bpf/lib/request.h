@@ -10,7 +10,6 @@
 #include "early.h"
 #include "h2_request.h"
 #include "http1.h"
-#include "raw.h"
 
 #define CASA_READ_AHEAD_MAX (1u << 29)
 /* Seconds. Not so many packets: one that a program drops is sent again with each write, and after 0.2 s, and twice as long each time. */
@@ -37,15 +36,6 @@ __noinline int casa_hash_packet(struct __sk_buff *skb, struct casa_request *r, c
   return 0;
 }
 
-/* A JWT of which nothing is known is for the daemon to check. */
-static __always_inline void casa_give_token(struct __sk_buff *skb, const struct casa_request *r, casa_u32 from,
-                                            casa_u32 end) {
-  struct casa_token_key key;
-  __builtin_memcpy(key.sha256, r->known_sha256, CASA_SHA256_LEN);
-  int wanted = (r->known_flags & 0xf) == CASA_TOKEN_JWT && !bpf_map_lookup_elem(&casa_token, &key);
-  casa_hand_over(skb, &key, from, end, wanted ? r->known_length : 0);
-}
-
 /* The token's bytes of this packet, up to `end`, which is not its last one. Nobody comes back to them. */
 static __always_inline void casa_token_part(struct __sk_buff *skb, struct casa_request *r, casa_u32 end) {
   if (!(r->rules & CASA_RULE_EARLY)) /* a listener is nobody's place to gather */
@@ -66,7 +56,7 @@ __noinline int casa_token_ends(struct __sk_buff *skb, struct casa_request *r, ca
     casa_token_end(r, print);
     casa_count(CASA_STAT_TOKENS_HASHED);
   }
-  casa_give_token(skb, r, from, end);
+  casa_hand_over(skb, r, from, end);
   casa_token_wipe(r); /* a known one may have been hashed in part, where it came in several packets */
   return casa_judge_token(skb, r, known);
 }

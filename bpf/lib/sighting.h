@@ -171,7 +171,10 @@ static __always_inline void casa_pending_begins(struct casa_request *r) {
   r->pending_since = casa_second();
 }
 
-/* A token is known: tell it, and may it go on? A reason when not. */
+#define CASA_KNOWN 1           /* it was recognised */
+#define CASA_KNOWN_BY_NUMBER 2 /* it was named by its number in HTTP/2's dynamic table: the token itself is not there */
+
+/* A token is known, and how (CASA_KNOWN*; 0: hashed): tell it, and may it go on? A reason when not. */
 __noinline int casa_judge_token(struct __sk_buff *skb, struct casa_request *r, casa_u32 known) {
   if (!r)
     return CASA_REASON_FAULT;
@@ -179,9 +182,9 @@ __noinline int casa_judge_token(struct __sk_buff *skb, struct casa_request *r, c
   casa_u32 reason = 0;
   if (r->rules & CASA_RULE_NO_TOKEN)
     reason = CASA_REASON_TOKEN_UNEXPECTED_DESTINATION;
-  /* Nobody can check an opaque token, nor one that HTTP/2 carried: neither is waited for. */
+  /* Nobody can check an opaque token, nor one that was not sent: neither is waited for. */
   else if (r->rules & CASA_RULE_VALID && signature == CASA_SIGNATURE_UNVERIFIED && what == CASA_TOKEN_JWT &&
-           r->told != CASA_APP_HTTP2)
+           known != CASA_KNOWN_BY_NUMBER)
     casa_pending_begins(r);
   else if (r->rules & CASA_RULE_VALID && signature != CASA_SIGNATURE_VALID)
     reason = CASA_REASON_TOKEN_INVALID_SIGNATURE;

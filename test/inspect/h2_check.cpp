@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "h2.h"
+#include "http1_reference.h"
 
 namespace casa::inspect {
 namespace {
@@ -83,11 +84,17 @@ std::string describe(const H2Reading& reading) {
   return text;
 }
 
-constexpr unsigned kWantToken = 1, kWantHead = 4, kWantUnread = 8, kWantValue = 16;
+constexpr unsigned kWantToken = 1, kWantKnown = 2, kWantHead = 4, kWantUnread = 8, kWantValue = 16;
 
 std::string token_of(const casa_request& r) {
   return std::string(reinterpret_cast<const char*>(r.known_sha256), sizeof r.known_sha256) + ' ' +
          std::to_string(r.known_length) + ' ' + std::to_string(r.known_flags);
+}
+// Is what was gathered for the check of its signature what was hashed?
+bool is_gathered(const casa_raw_token& raw, const casa_request& r) {
+  if (raw.length != r.known_length) return false;
+  auto digest = sha256_of({raw.token, raw.length});
+  return std::equal(digest.begin(), digest.end(), r.known_sha256);
 }
 void finish(H2Request& request, const casa_request& r) {
   request.method.assign(r.method, strnlen(r.method, sizeof r.method));
@@ -101,6 +108,8 @@ std::vector<H2Request> read_h2_requests(View bytes, std::span<const std::size_t>
   H2Request request;
   auto h = std::make_unique<casa_h2>();
   auto r = std::make_unique<casa_request>();
+  auto raw = std::make_unique<casa_raw_token>();
+  raw->length = CASA_TOKEN_MAX;  // left by a token that was given up
   h2_begin(h.get());
   for (std::size_t i = 0; !bytes.empty(); i++) {
     std::size_t n =
@@ -108,7 +117,7 @@ std::vector<H2Request> read_h2_requests(View bytes, std::span<const std::size_t>
     while (n) {
       std::memset(r->chunk, 0xaa, sizeof r->chunk);
       std::memcpy(r->chunk, bytes.data(), n);
-      auto taken = static_cast<std::size_t>(casa_h2_read_chunk(h.get(), r.get(), static_cast<casa_u32>(n)));
+      auto taken = static_cast<std::size_t>(casa_h2_read_into(h.get(), r.get(), raw.get(), static_cast<casa_u32>(n)));
       bytes = bytes.subspan(taken);
       n -= taken;
       unsigned want = h->want;
@@ -127,6 +136,8 @@ std::vector<H2Request> read_h2_requests(View bytes, std::span<const std::size_t>
       }
       if (want & kWantUnread) return requests;
       if (want & kWantToken) request.tokens.push_back(token_of(*r));
+      if (want & kWantToken && !(want & kWantKnown) && !is_gathered(*raw, *r))
+        request.tokens.back() += ", and something else was gathered";
       if (!(want & kWantHead)) continue;
       request.stream = r->number;
       finish(request, *r);

@@ -1,5 +1,5 @@
-"""The check of signatures, with tokens that PyJWT made: what the kernel hands over, what the daemon finds, what becomes of requests under
-`tokens: {requireValidSignature: drop}`, and that nothing of a token stays in the ring."""
+"""The check of signatures, with tokens that PyJWT made: what the kernel hands over of HTTP/1 and HTTP/2, what the daemon finds, what becomes of
+requests under `tokens: {requireValidSignature: drop}`, and that nothing of a token stays in the ring."""
 import ctypes
 import hashlib
 import json
@@ -20,7 +20,7 @@ from harness.world import until
 import lab
 
 
-PORT = 8080
+PORT, H2_PORT = 8080, 8081
 
 # One connection in the agent's cgroup; its requests one after the other, each in pieces of so many bytes (0: whole), and with so many of a body.
 ASK = """
@@ -44,6 +44,43 @@ try:
         print("ok" if b"hello" in got else "closed")
 except OSError as e:
     print(errno.errorcode.get(e.errno, type(e).__name__))
+"""
+
+# The same over HTTP/2, for each line of stdin: a token, and how it is sent. Debian's python3-hpack writes every form that HPACK has.
+ASK_H2 = """
+import errno, json, socket, struct, sys, time
+sys.path.append("/usr/lib/python3/dist-packages")
+import hpack
+def frame(kind, flags, stream, payload): return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+def frames(stream, block, cut, end):
+    parts = [block[i:i + (cut or len(block))] for i in range(0, len(block), cut or len(block))]
+    return b"".join(frame(9 if i else 1, end * (not i) | 4 * (i + 1 == len(parts)), stream, part) for i, part in enumerate(parts))
+def ask(stream, token, huffman=True, index=False, cut=0, piece=0, last=True, body=0):
+    fields = [(":method", "POST" if body else "GET", False), (":path", "/tools", False), (":scheme", "http", False), (":authority", "tools", False)]
+    fields.append(("authorization", "Bearer " + token, not index))
+    if not last: fields.append(("x-more", "of it", False))
+    data = frames(stream, encoder.encode(fields, huffman=huffman), cut, 0 if body else 1)
+    if stream == 1: data = b"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n" + frame(4, 0, 0, b"") + data
+    for at in range(0, len(data), piece or len(data)):
+        s.sendall(data[at:at + (piece or len(data))])
+        if piece: time.sleep(0.0005)
+    for i in range(body): s.sendall(frame(0, i + 1 == body, stream, b"x" * 500))
+    got = b""
+    while b"hello" not in got:
+        piece = s.recv(4096)
+        if not piece: break
+        got += piece
+    return "ok" if b"hello" in got else "closed"
+encoder, stream = hpack.Encoder(), 1
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=8)
+s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+for line in sys.stdin:
+    try:
+        print(ask(stream, **json.loads(line)), flush=True)
+    except OSError as e:
+        print(errno.errorcode.get(e.errno, type(e).__name__), flush=True)
+        break
+    stream += 2
 """
 
 SERVER = """
@@ -101,16 +138,21 @@ def lab_of_tokens(outside, tmp_path_factory):
     path.write_text(issuer.jwks("rsa", "ec", "ed"))
     world = make_world(outside, arguments=("--jwks", str(path)))
     world.issuer, world.jwks = issuer, path
-    world.put("agents.yaml",
-              policy("agents/agent", f"tools/mcp-server:{PORT}", tokens={"requireValidSignature": "drop"}),
-              policy("agents/easy", f"tools/mcp-server:{PORT}"), policy("tools/mcp-server"))
+    endpoints = [f"tools/mcp-server:{PORT}", f"tools/mcp-server:{H2_PORT}"]
+    world.put("agents.yaml", policy("agents/agent", *endpoints, tokens={"requireValidSignature": "drop"}),
+              policy("agents/easy", *endpoints), policy("tools/mcp-server"))
     world.agent, world.easy = world.cgroup("agents/agent"), world.cgroup("agents/easy")
-    server = world.cgroup("tools/mcp-server").popen(["/usr/bin/python3", "-c", SERVER, PORT], stderr=subprocess.DEVNULL)
+    www = tmp_path_factory.mktemp("www")
+    (www / "tools").write_text("hello\n")
+    commands = [["/usr/bin/python3", "-c", SERVER, PORT], ["nghttpd", "--no-tls", "-a", "127.0.0.1", "-d", www, H2_PORT]]
+    servers = [world.cgroup("tools/mcp-server").popen(c, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for c in commands]
     world.start()
     until(lambda: ask(world, [issuer.token("rsa", "first")], who=world.easy) == ["ok"], 10, "the server answers")
+    until(lambda: ask_h2(world, [issuer.token("rsa", "second")], who=world.easy) == ["ok"], 10, "the HTTP/2 server answers")
     yield world
-    server.kill()
-    server.wait()
+    for server in servers:
+        server.kill()
+        server.wait()
     world.close()
 
 
@@ -118,6 +160,36 @@ def ask(world, tokens, piece=0, who=None, body=0):
     client = (who or world.agent).popen(["/usr/bin/python3", "-c", ASK, "127.0.0.1", PORT, piece, body], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
     return client.communicate(json.dumps(tokens), timeout=60)[0].split()
+
+
+class H2Client:
+    """One connection whose requests are given one by one."""
+
+    def __init__(self, world, who=None):
+        self.process = (who or world.agent).popen(["/usr/bin/python3", "-c", ASK_H2, "127.0.0.1", H2_PORT], stdin=subprocess.PIPE,
+                                                  stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+    def ask(self, token, **how):
+        self.process.stdin.write(json.dumps({"token": token, **how}) + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+
+def ask_h2(world, tokens, who=None, **how):
+    with H2Client(world, who) as client:
+        outcomes = []
+        for token in tokens:
+            outcomes.append(client.ask(token, **how))
+            if outcomes[-1] != "ok":
+                break
+        return outcomes
 
 
 def row_of(world, token):
@@ -154,20 +226,115 @@ def test_several_on_one_connection(lab_of_tokens):
     assert ask(world, tokens) == ["ok"] * 12
 
 
-def refused(world, token, state):
+# How HTTP/2 can send a token; `last`: its last byte is the packet's last one.
+FORMS = {
+    "coded": {}, "plain": {"huffman": False}, "not-last": {"last": False}, "frames": {"cut": 400}, "bytes": {"piece": 1},
+    "pieces": {"piece": 700}, "plain-pieces": {"huffman": False, "piece": 700, "cut": 800}, "table": {"index": True}, "body": {"body": 30},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["rsa", "ec", "ed"])
+def test_valid_http2(lab_of_tokens, kind, form):
+    world = lab_of_tokens
+    token = world.issuer.token(kind, f"valid-{kind}-{form}", filler="x" * 1500)
+    started = time.monotonic()
+    assert ask_h2(world, [token] * 3, **FORMS[form]) == ["ok"] * 3
+    assert time.monotonic() - started < 8
+    wait_state(world, token, "valid")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_several_on_one_connection_http2(lab_of_tokens, form):
+    world = lab_of_tokens
+    tokens = [world.issuer.token(kind, f"many-{form}", filler="x" * (3000 if kind == "ed" else 0)) for kind in ("rsa", "ec", "ed")]
+    assert ask_h2(world, tokens + tokens, **FORMS[form]) == ["ok"] * 6
+
+
+def test_the_longest_http2(lab_of_tokens):
+    world = lab_of_tokens
+    token = next(t for n in range(5500, 6200) if len(t := world.issuer.token("ed", "long", filler="x" * n)) in (8190, 8191, 8192))
+    assert ask_h2(world, [token], cut=5000, huffman=False) == ["ok"]
+    wait_state(world, token, "valid")
+
+
+CLIENTS = {
+    "curl": ["curl", "-sS", "--noproxy", "*", "--http2-prior-knowledge", "-H"],
+    "nghttp": ["nghttp", "-m3", "-H"],
+}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_clients_of_http2(lab_of_tokens, client):
+    world = lab_of_tokens
+
+    def run(token):
+        process = world.agent.popen([*CLIENTS[client], f"authorization: Bearer {token}", f"http://127.0.0.1:{H2_PORT}/tools"],
+                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        return process.communicate(timeout=30)[0]
+    good, bad = world.issuer.token("rsa", client), world.issuer.token("rsa", client, exp=int(time.time()) - 100)
+    assert "hello" in run(good)
+    wait_state(world, good, "valid")
+    assert "hello" not in run(bad)
+    wait_state(world, bad, "expired")
+
+
+def test_a_valid_token_is_not_read_again_http2(lab_of_tokens):
+    """Handed over once: the same bytes again are recognised, as they are where nobody checks."""
+    world = lab_of_tokens
+
+    def hashed():
+        return world.daemon.api.get("/v1/stats")["counters"]["tokensHashed"]
+    token = world.issuer.token("rsa", "again")
+    assert ask_h2(world, [token], who=world.easy) == ["ok"]
+    wait_state(world, token, "valid")
+    before = hashed()
+    assert ask_h2(world, [token] * 20, who=world.easy) == ["ok"] * 20
+    until(lambda: row_of(world, token)["counts"]["use"] == 21, 5, "21 requests")
+    assert hashed() == before + 1
+
+
+def refused(world, token, state, how=ask, port=PORT):
     since = time.time() - 0.05
-    outcome = ask(world, [token])
+    outcome = how(world, [token])
     assert outcome and outcome[0] in ("ECONNABORTED", "ECONNRESET", "EPIPE", "closed"), outcome
-    world.wait_flow(since, verdict="DENIED", reason="token_invalid_signature", dst_port=PORT)
+    world.wait_flow(since, verdict="DENIED", reason="token_invalid_signature", dst_port=port)
     if state:
         wait_state(world, token, state)
 
 
+def tampered(issuer):
+    head, _, signature = issuer.token("rsa", "tampered").split(".")
+    return f"{head}.{issuer.token('rsa', 'somebody else').split('.')[1]}.{signature}"
+
+
+BAD = {
+    "tampered": (tampered, "invalid"),
+    "not-signed": (lambda issuer: jwt.encode({"sub": "none"}, None, "none", headers={"kid": "rsa"}), "invalid"),
+    "expired": (lambda issuer: issuer.token("ec", "old", exp=int(time.time()) - 61), "expired"),
+    "unknown-key": (lambda issuer: issuer.token("ed", "stranger", kid="nobody"), "unknown_key"),
+    "opaque": (lambda issuer: f"opaque-{time.time_ns()}", None),
+}
+
+
+@pytest.mark.parametrize("form", ["coded", "bytes", "not-last", "table", "body"])
+@pytest.mark.parametrize("bad", BAD)
+def test_refused_http2(lab_of_tokens, bad, form):
+    make, state = BAD[bad]
+    refused(lab_of_tokens, make(lab_of_tokens.issuer), state, lambda world, tokens: ask_h2(world, tokens, **FORMS[form]), H2_PORT)
+
+
+def test_without_the_rule_nothing_is_stopped_http2(lab_of_tokens):
+    world = lab_of_tokens
+    for bad, (make, state) in BAD.items():
+        token = make(world.issuer)
+        assert ask_h2(world, [token, token], who=world.easy) == ["ok", "ok"], bad
+        wait_state(world, token, state or "unverified")
+
+
 def test_tampered(lab_of_tokens):
     world = lab_of_tokens
-    head, claims, signature = world.issuer.token("rsa", "tampered").split(".")
-    other = world.issuer.token("rsa", "somebody else").split(".")[1]
-    token = f"{head}.{other}.{signature}"
+    token = tampered(world.issuer)
     refused(world, token, "invalid")
     name = hashlib.sha256(token.encode()).hexdigest()
     until(lambda: any(a["kind"] == "token_invalid_signature" and a.get("sha256", a.get("token")) == name
@@ -220,6 +387,27 @@ def test_a_key_that_comes_later(lab_of_tokens):
     wait_state(world, token, "valid")
 
 
+def test_a_token_named_by_its_number(lab_of_tokens):
+    """Of a token in the dynamic table only the hash is there: one that is not verified any more is refused at once; on a new connection it is checked."""
+    world = lab_of_tokens
+    keys, rest = (world.issuer.jwks(*kinds) for kinds in (("rsa", "ec", "ed"), ("rsa", "ec")))
+    token = world.issuer.token("ed", "by number")
+    with H2Client(world) as client:
+        assert client.ask(token, index=True) == "ok"
+        wait_state(world, token, "valid")
+        try:
+            lab.write_file(world.jwks, rest)
+            wait_state(world, token, "unverified")
+            since = time.time() - 0.05
+            assert client.ask(token, index=True) in ("ECONNABORTED", "ECONNRESET", "EPIPE", "closed")
+            assert time.time() - since < 3
+            world.wait_flow(since, verdict="DENIED", reason="token_invalid_signature", dst_port=H2_PORT)
+        finally:
+            lab.write_file(world.jwks, keys)
+    until(lambda: ask_h2(world, [token], index=True) == ["ok"], 10, "the key is there again")
+    wait_state(world, token, "valid")
+
+
 class Ring:
     """casa_raw_ring's data, as its reader has it mapped."""
 
@@ -239,14 +427,15 @@ class Ring:
         return self.map.find(text.encode()) >= 0
 
 
-def test_nothing_stays_in_the_ring(lab_of_tokens):
+@pytest.mark.parametrize("how", [ask, ask_h2])
+def test_nothing_stays_in_the_ring(lab_of_tokens, how):
     world = lab_of_tokens
     pin = next(Path(world.daemon.bpffs).glob("abi-*/casa_raw_ring"))
     ring = Ring(pin)
-    token = world.issuer.token("rsa", "ring")
+    token = world.issuer.token("rsa", f"ring-{how.__name__}")
     world.daemon.process.send_signal(signal.SIGSTOP)
     try:
-        assert ask(world, [token], who=world.easy) == ["ok"]
+        assert how(world, [token], who=world.easy) == ["ok"]
         assert ring.has(token)  # so the search finds what there is
     finally:
         world.daemon.process.send_signal(signal.SIGCONT)

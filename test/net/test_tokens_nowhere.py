@@ -348,14 +348,26 @@ def test_all_maps_are_searched(stage):
     assert {path.name for _, path in pins(stage, "ringbuf")} == {"casa_ring", "casa_raw_ring"}
 
 
+def half_of_http2(token, huffman):
+    import hpack
+    block = hpack.Encoder().encode([(":method", "GET"), (":path", "/a"), (":scheme", "http"), (":authority", "x"), ("authorization", "Bearer " + token)], huffman=huffman)
+    return PREFACE + frame(4, 0, 0, b"") + frame(1, 5, 1, block)[:9 + len(block) * 2 // 3]
+
+
 @pytest.mark.parametrize("size", [1, 50, 0])
-def test_of_half_a_token(stage, size):
-    """While a token is still being sent, its socket's storage holds less than one block of the hash (64 bytes) of it; other places nothing."""
+@pytest.mark.parametrize("form", ["http1", "http2", "http2-plain"])
+def test_of_half_a_token(stage, form, size):
+    """While a token is still being sent, its socket's storage holds less than one block of the hash (64 bytes) of it; other places nothing. What
+    gathers tokens for the check of signatures is not there at all."""
     token = make_token(1000)
-    half = request(token)[:request(token).index(b"Bearer ") + 7 + len(token) * 2 // 3]
-    assert stage.http1(half, size=size, answers=0) == "done"
+    if form == "http1":
+        half, port = request(token)[:request(token).index(b"Bearer ") + 7 + len(token) * 2 // 3], PORT
+    else:
+        half, port = half_of_http2(token, form == "http2"), PROXY_PORT
+    assert stage.http1(half, size=size, port=port, answers=0) == "done"
     client = stage.clients.pop()
     try:
+        assert not any(name.startswith("casa_gathered ") for name, _ in in_storages(stage))
         blocks = {token[i:i + 64] for i in range(len(token) - 63)}
         assert search(stage, "storages", blocks) == []
         assert search(stage, "storages", pieces_of(token)), "nothing of it is there: what is searched for?"
