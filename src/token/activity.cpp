@@ -27,10 +27,12 @@ void add_event(Counts& counts, const event::Sighting& s, std::uint64_t number) {
   counts.minute.add(s.flow.last_seen);
 }
 
+// That an observer looked does not mean that it could read.
 void add_reader(Coverage& coverage, casa_app app, casa_via via) {
+  if (app != CASA_APP_HTTP1 && app != CASA_APP_HTTP2) return;
   if (via == CASA_VIA_TLS) coverage.tls = true;
   else if (app == CASA_APP_HTTP2) coverage.wire_h2 = true;
-  else if (app == CASA_APP_HTTP1) coverage.wire = true;
+  else coverage.wire = true;
 }
 
 }  // namespace

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-import test_tls_observers as tls
+import tls_bed as tls
 from harness import objects
 from harness.world import until
 import lab
@@ -71,5 +71,27 @@ def test_a_policy_has_its_workload_observed(https):
     assert curl(https, other)[0] == 0
     time.sleep(0.3)
     assert ledger(https, other) is None
+    keeper.kill()
+    keeper.wait()
+
+
+def test_http2_inside_tls_is_covered(https):
+    """What was read counts as HTTP/2, and nothing of it as unread."""
+    keeper = https.agent.popen(["/usr/bin/python3", "-c", "import ssl, time; time.sleep(100)"], stdin=subprocess.DEVNULL)
+    until(lambda: len(probes_of(https)) >= 10, 10, "libssl has its probes")
+    work = https.daemon.work
+    https.put("agent-h2.yaml", {**objects.policy("agents/agent", f"tools/tool:{PORT + 1}"), "metadata": {"namespace": "agents", "name": "agent-h2"}})
+    https.cgroup("tools/tool").popen(["nghttpd", "-a", "127.0.0.1", "-d", str(work), str(PORT + 1), str(work / "key.pem"), str(work / "cert.pem")],
+                                     stdin=subprocess.DEVNULL)
+    token = tls.jwt("cG9saWN5Mg")
+    url = f"https://127.0.0.1:{PORT + 1}"
+    argv = ["curl", "-sk", "--http2", "-m", "5", "-H", f"Authorization: Bearer {token}", "-o", "/dev/null", f"{url}/x/y?z=1", "-o", "/dev/null", f"{url}/z"]
+    until(lambda: https.agent.popen(argv, stdin=subprocess.DEVNULL).wait(10) == 0, 10, "the server answers")
+    row = until(lambda: ledger(https, token), what="the token is in the ledger")
+    until(lambda: ledger(https, token)["counts"]["use"] >= 2, what="both requests")
+    assert {s["request"] for s in row["path"]} <= {"GET /x/y", "GET /z"} and {s["via"] for s in row["path"]} == {"tls"}
+    coverage = https.workload_view("agents/agent")["tokenCoverage"]
+    assert "tls-uprobe" in coverage["kinds"] and coverage["connections"]["http2"] >= 1 and coverage["connections"]["tls"] >= 1
+    assert "wire-h2" not in coverage["kinds"] and not any(coverage["unread"].get(why) for why in ("truncated", "ambiguous", "start"))
     keeper.kill()
     keeper.wait()

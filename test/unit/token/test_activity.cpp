@@ -122,7 +122,13 @@ TEST_CASE("coverage says what could be read and what could not") {
   activity.cover(news, true, true);
   news.app = CASA_APP_HTTP2;
   activity.cover(news, true, false);
+  CHECK(kinds() == Words{"wire", "wire-h2", "opaque"});
+  news.app = CASA_APP_OTHER;
+  news.via = CASA_VIA_TLS;
+  activity.cover(news, true, true);
+  CHECK(kinds() == Words{"wire", "wire-h2", "opaque"});  // an observer looked, and could not read
   s.via = CASA_VIA_TLS;
+  s.app = CASA_APP_HTTP2;
   activity.count(s);
   CHECK(kinds() == Words{"wire", "wire-h2", "tls-uprobe", "opaque"});
   auto& coverage = activity.find_instance(4711)->coverage;
@@ -130,5 +136,5 @@ TEST_CASE("coverage says what could be read and what could not") {
   CHECK(coverage.connections[CASA_APP_TLS] == 1);
   CHECK(coverage.connections[CASA_APP_HTTP2] == 1);
   CHECK(coverage.unread[CASA_UNREAD_TRUNCATED] == 1);
-  CHECK(coverage.unread[CASA_UNREAD_OPAQUE] == 1);
+  CHECK(coverage.unread[CASA_UNREAD_OPAQUE] == 2);
 }
