@@ -196,12 +196,6 @@ static __noinline int casa_find_local_peer(struct __sk_buff *skb, struct casa_pa
   }
   if (!sk) {
     note->peer = p->known ? p->known : p->direction == CASA_EGRESS ? CASA_ID_NOBODY : CASA_ID_UNKNOWN;
-    /*
-     * What arrives on a Pod's own lo comes from that Pod. Its socket is not found where the packet was redirected on the way (to Istio's
-     * proxy): it believes to be connected to somebody else.
-     */
-    if (note->peer == CASA_ID_UNKNOWN && casa_in_pod(note->subject, note->flags, config))
-      note->peer = note->subject;
     return 0;
   }
   casa_u32 subject;
@@ -231,10 +225,17 @@ static __noinline int casa_find_local_peer(struct __sk_buff *skb, struct casa_pa
 static __always_inline void casa_find_peer(struct __sk_buff *skb, struct casa_packet *p,
                                            const struct casa_config *config, struct casa_sk *note) {
   p->caller = 0;
-  if (skb->ifindex == CASA_LOOPBACK_IFINDEX)
-    casa_find_local_peer(skb, p, config, note);
-  else
+  if (skb->ifindex != CASA_LOOPBACK_IFINDEX) {
     casa_find_remote_peer(skb, p, note);
+    return;
+  }
+  casa_find_local_peer(skb, p, config, note);
+  /*
+   * What arrives on a Pod's own lo comes from that Pod. Its socket is not found where the packet was redirected on the way (to Istio's proxy):
+   * it believes to be connected to somebody else.
+   */
+  if (note->peer == CASA_ID_UNKNOWN && casa_in_pod(note->subject, note->flags, config))
+    note->peer = note->subject;
 }
 
 #endif

@@ -57,7 +57,7 @@ cases.case("promises", problems)
 
 # The commented example names every key that the daemon knows, and no other.
 config = TOP / "src/app/config.cpp"
-known = set(re.findall(r'"(\w+)"', "".join(re.findall(r"k(?:Limit|Dns|Token|Signature)?Keys = \{([^}]*)\}", config.read_text()))))
+known = set(re.findall(r'"(\w+)"', "".join(re.findall(r"k(?:Limit|Dns|Token|Signature|Kubernetes)?Keys = \{([^}]*)\}", config.read_text()))))
 shown = set(re.findall(r"^#?\s*(\w+):(?:\s|$)", (TOP / "systemd/casad.yaml").read_text().replace("# /etc", "# etc"), re.M))
 problems = [f"casad.yaml does not show {k}" for k in sorted(known - shown)] if known else ["no key found in src/app/config.cpp"]
 problems += [f"casad.yaml shows {k}, which the daemon does not know" for k in sorted(shown - known)]

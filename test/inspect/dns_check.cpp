@@ -127,7 +127,8 @@ casa_query_key note_of(const DnsWay& way, View message) {
   auto question = read_question(message);
   casa_query_key key{};
   key.cookie = kCookie;
-  ends_of(way).put_remote(key.remote);
+  if (!way.host_netns)
+    ends_of(way).put_remote(key.remote);  // there the resolver's address changes on the way (kube-proxy)
   key.remote_port = 53;
   key.name = payload_of(question->name);
   key.id = read_header(message)->id;
