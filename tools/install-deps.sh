@@ -17,7 +17,7 @@ declare -A backports_packages=([libbpf-dev]=1:1.4 [bpftool]=7.4 [meson]=1.3 [cat
 test_packages=(
   python3-pytest python3-jwt python3-cryptography curl clang-format-19 clang-tidy-19 libclang-rt-19-dev iputils-ping util-linux openssl socat
   python3-yaml systemd dnsmasq-base bind9-dnsutils nodejs nginx haproxy wrk python3-requests python3-httpx
-  libnghttp2-dev nghttp2-client nghttp2-server nghttp2-proxy python3-h2
+  libnghttp2-dev nghttp2-client nghttp2-server nghttp2-proxy python3-h2 nftables
 )
 vm_packages=(systemd-container debootstrap busybox-static cpio kmod xz-utils)
 # qemu 7.2, bookworm's own, loses flags in emulated locked instructions: one boot of kernel 6.12 in three panics, and programs

@@ -223,12 +223,13 @@ class Api:
 class Casad:
     """One `casad run`, its directories, and the way to end it."""
 
-    def __init__(self, binary, cgroup_root, work, bpffs, api_socket=None, policy_dir=None, config=None, arguments=()):
+    def __init__(self, binary, cgroup_root, work, bpffs, api_socket=None, policy_dir=None, config=None, arguments=(), enter=()):
+        """enter: what goes before the command, to run it in another network namespace."""
         self.binary, self.cgroup_root = Path(binary), Cgroup(cgroup_root)
         self.work, self.bpffs = Path(work), Path(bpffs)
         self.api_socket = Path(api_socket or self.work / "casad.sock")
         self.policy_dir = Path(policy_dir or self.work / "policies.d")
-        self.config, self.arguments = config, tuple(arguments)
+        self.config, self.arguments, self.enter = config, tuple(arguments), tuple(enter)
         self.log_path = self.work / "casad.log"
         self.process, self.was_started = None, False
         self.api = Api(self.api_socket)
@@ -254,7 +255,8 @@ class Casad:
     def start(self, timeout=15.0, wait=True):
         self.was_started = True
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen([*self.enter, *self.command()], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            start_new_session=True)
         if wait:
             self.wait_ready(timeout)
 

@@ -69,7 +69,7 @@ def until(condition, timeout=5.0, what="condition", pause=0.01):
 
 
 class World:
-    def __init__(self, outside, enforced=True, config=None, arguments=()):
+    def __init__(self, outside, enforced=True, config=None, arguments=(), enter=()):
         self.enforced, self.outside = enforced, outside
         name = f"casad-test-{os.getpid()}-{next(_numbers)}"
         self._scratch = tempfile.TemporaryDirectory(prefix=name + "-")
@@ -79,7 +79,8 @@ class World:
         if config is not None:
             config_path = work / "casad.yaml"
             config_path.write_text(config)
-        self.daemon = lab.Casad(binary(), self.root.path, work, lab.BPFFS / name, config=config_path, arguments=arguments)
+        self.daemon = lab.Casad(binary(), self.root.path, work, lab.BPFFS / name, config=config_path, arguments=arguments,
+                                enter=enter)
         self.puppets, self.closed = [], False
         self._port = itertools.count(5000)
 
