@@ -90,8 +90,11 @@ static __always_inline void casa_mark_requests(struct casa_sk *note, const struc
     return;
   note->flags |= CASA_SK_REQUESTS;
   note->read_to = p->hook == note->direction ? p->sequence : p->expected;
-  /* A caller without a SYN: nobody can tell which byte is its first (older than the programs, or TCP_REPAIR). */
-  if (note->direction == CASA_EGRESS && !(p->tcp_flags & CASA_TCP_SYN))
+  /*
+   * Nobody can tell which byte is the first: of a caller without a SYN (older than the programs, or TCP_REPAIR), and of what comes in, where
+   * this segment may have overtaken others. The reading itself asks the socket (casa_first_byte); nothing may pass here before it did.
+   */
+  if (note->direction == CASA_INGRESS || !(p->tcp_flags & CASA_TCP_SYN))
     note->read_to -= CASA_NO_SYN;
 }
 

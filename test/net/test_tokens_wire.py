@@ -2,6 +2,7 @@
 import os
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,24 @@ LOSS = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 SEC("xdp") int loss(struct xdp_md *c) { return bpf_get_prandom_u32() % 10 ? XDP_PASS : XDP_DROP; }
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+# Drops the first packet of each connection (by its source port) that brings the beginning of a request.
+OVERTAKEN = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1024); __type(key, unsigned short); __type(value, char); } lost SEC(".maps");
+SEC("xdp") int overtaken(struct xdp_md *c) {
+  unsigned char *p = (void *)(long)c->data, *end = (void *)(long)c->data_end;
+  if (p + 70 > end || p[12] != 8 || p[13] || p[14] != 0x45 || p[23] != 6 || p[46] >> 4 != 8)
+    return XDP_PASS;
+  if (p[66] != 'P' || p[67] != 'O' || p[68] != 'S' || p[69] != 'T')
+    return XDP_PASS;
+  unsigned short port = p[34] << 8 | p[35];
+  char yes = 1;
+  return bpf_map_update_elem(&lost, &port, &yes, BPF_NOEXIST) ? XDP_PASS : XDP_DROP;
+}
 char LICENSE[] SEC("license") = "GPL";
 """
 
@@ -103,17 +122,16 @@ def named(who, name, *endpoints, **options):
     return made
 
 
-@pytest.fixture
-def loss(wire):
-    """On what comes in at both ends of the wire."""
+@contextmanager
+def attached(wire, name, source, ends):
+    """An XDP program on devices; `ends`: (how to enter the device's namespace, device)."""
     work = Path(wire.work)
-    (work / "loss.bpf.c").write_text(LOSS)
+    (work / f"{name}.bpf.c").write_text(source)
     include = f"/usr/include/{subprocess.run(['gcc', '-print-multiarch'], capture_output=True, text=True, check=True).stdout.strip()}"
-    lab.run("clang-19", "-target", "bpf", "-O2", "-g", "-isystem", include, "-c", str(work / "loss.bpf.c"), "-o", str(work / "loss.o"))
-    pin = wire.world.daemon.bpffs.with_name(wire.world.daemon.bpffs.name + "-loss")
+    lab.run("clang-19", "-target", "bpf", "-O2", "-g", "-isystem", include, "-c", str(work / f"{name}.bpf.c"), "-o", str(work / f"{name}.o"))
+    pin = wire.world.daemon.bpffs.with_name(f"{wire.world.daemon.bpffs.name}-{name}")
     bpftool = next(p for p in ("/usr/sbin/bpftool", "/usr/bin/bpftool") if os.path.exists(p))
-    lab.run(bpftool, "prog", "load", str(work / "loss.o"), str(pin), "type", "xdp")
-    ends = ([], "out0"), (wire.world.outside.enter(), "far0")
+    lab.run(bpftool, "prog", "load", str(work / f"{name}.o"), str(pin), "type", "xdp")
     try:
         for enter, device in ends:
             lab.run(*enter, bpftool, "net", "attach", "xdpgeneric", "pinned", str(pin), "dev", device)
@@ -122,6 +140,13 @@ def loss(wire):
         for enter, device in ends:
             subprocess.run([*enter, bpftool, "net", "detach", "xdpgeneric", "dev", device], check=False, timeout=20)
         pin.unlink()
+
+
+@pytest.fixture
+def loss(wire):
+    """On what comes in at both ends of the wire."""
+    with attached(wire, "loss", LOSS, [([], "out0"), (wire.world.outside.enter(), "far0")]):
+        yield
 
 
 def test_lost_segments_on_the_way_out(wire, loss):
@@ -146,6 +171,18 @@ def test_lost_segments_on_the_way_in(wire, loss):
     assert len(flows) == 6 and unseen < 6 and not any(f.get("unread") not in (None, "start") for f in flows), flows
     row = wire.uses(token, 60 - 10 * unseen, 10)
     assert {s["direction"] for s in row["path"]} == {"ingress"}
+
+
+def test_the_first_segment_comes_last(wire):
+    """The body overtakes the head on a new connection: the head is read all the same, and what is behind it may follow."""
+    token = make_token(900)
+    with attached(wire, "overtaken", OVERTAKEN, [([], "out0")]):
+        client = wire.world.outside.popen(["/usr/bin/python3", "-c", CLIENT, lab.NODE4, str(PORT), token, "3", "2"], stdin=subprocess.DEVNULL,
+                                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        output, _ = client.communicate(timeout=100)
+    assert output.strip() == "6", output
+    row = wire.uses(token, 6, 2)
+    assert len({s["flow"] for s in row["path"]}) == 3
 
 
 def test_large_bodies_on_many_connections(wire):
