@@ -46,6 +46,8 @@ case $what in
     ;;
   *) echo "usage: tools/install-deps.sh [build|test|vm]" >&2; exit 2 ;;
 esac
+# Programs of any version of Go are tested, 1.19 of Debian 12 too.
+if [ "$what" != build ] && ! command -v go >/dev/null && [ ! -x /usr/local/go/bin/go ]; then packages+=(golang-go); fi
 missing=()
 for p in "${packages[@]}"; do installed "$p" || missing+=("$p"); done
 

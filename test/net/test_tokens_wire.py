@@ -197,6 +197,8 @@ MCP_SERVER = """
 import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
 import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
 import http from "node:http";
+import { webcrypto } from "node:crypto";
+globalThis.crypto ??= webcrypto;  // the SDK uses it; Debian 12's Node 18 has it as a module only
 http.createServer(async (req, res) => {
   const chunks = []; for await (const c of req) chunks.push(c);
   if (!(req.headers.authorization || "").startsWith("Bearer ")) { res.writeHead(401).end(); return; }
@@ -210,6 +212,8 @@ http.createServer(async (req, res) => {
 MCP_CLIENT = """
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
+import { webcrypto } from "node:crypto";
+globalThis.crypto ??= webcrypto;
 const client = new Client({ name: "agent", version: "1.0.0" });
 await client.connect(new StreamableHTTPClientTransport(new URL("http://127.0.0.1:8083/mcp"),
   { requestInit: { headers: { Authorization: "Bearer " + process.argv[2] } } }));
