@@ -95,11 +95,12 @@ void read_cgroup(Report& report, const Node& object, Pod& pod) {
 
 // kubelet names the cgroup of a pod that it made from a file of its own by that file's hash; the uid is that of the
 // object that stands for the pod in the API.
-void read_uid(Report& report, const Path& path, const Node& object, Pod& pod) {
+void read_pod_meta(Report& report, const Path& path, const Node& object, Pod& pod) {
   const Node* metadata = peek(&object, "metadata");
   const Node* annotations = peek(metadata, "annotations");
   bool mirror = peek(annotations, kMirror) != nullptr;
   const Node* uid = peek(metadata, "uid");
+  pod.deleting = !is_null(peek(metadata, "deletionTimestamp"));
   if (!is_null(uid)) {
     auto good = read_checked(report, path / "metadata" / "uid", uid, check_uid);
     if (good && !mirror) pod.cgroup_uid = std::move(*good);
@@ -160,7 +161,7 @@ Pod read_pod(Report& report, const Path& path, const Node& node) {
   Pod pod;
   Fields object(report, path, &node, kObjectFields);
   pod.meta = read_meta(report, path, object, Kind::kPod);
-  read_uid(report, path, node, pod);
+  read_pod_meta(report, path, node, pod);
   read_cgroup(report, node, pod);
   Path at = path / "spec";
   Fields spec(report, at, object["spec"], kPodSpec);

@@ -172,7 +172,7 @@ TEST_CASE("what a cluster prints is taken as it is") {
   CHECK(lines(pod).empty());
   CHECK(dump(pod).find("owner=ReplicaSet/agent-5f6d7c8b9 host=false ips=10.42.0.9,fd00::9, cgroup= port=http:8000/6 "
                        "port=:53/17 port=:15090/6 node=node-1 uid=3c3e6a52-6d1f-4d3b-9d53-0a1b2c3d4e5f qos=BestEffort "
-                       "finished=false istio=false probes=[8000]") != std::string::npos);
+                       "finished=false deleting=false istio=false probes=[8000]") != std::string::npos);
   auto service = parse_text("f", kRealService, Syntax::kYaml);
   CHECK(lines(service).empty());
   CHECK(dump(service) ==

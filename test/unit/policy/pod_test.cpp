@@ -149,21 +149,27 @@ TEST_CASE("where a Pod runs, whether it is over, and the mesh's proxy") {
   CHECK_FALSE(pod_with("spec: {containers: [{name: istio}]}\nstatus: {phase: Running}").finished);
   CHECK_FALSE(pod_with("spec: {containers: [{name: istio}]}").istio_proxy);
   CHECK(lines(kHead + "status: {phase: Done}").size() == 1);
+  CHECK_FALSE(pod.deleting);
+  CHECK_FALSE(pod_meta("deletionTimestamp: null").deleting);
+  CHECK(pod_meta("deletionTimestamp: \"2026-01-02T03:04:05Z\"").deleting);
   CHECK(lines(kHead + "spec: {nodeName: A_b}").size() == 1);
 }
 
 TEST_CASE("Node") {
   auto node = [](const std::string& text) { return "apiVersion: v1\nkind: Node\nmetadata: {name: n-1}\n" + text; };
-  auto r =
-      parse_text("f",
-                 node("spec: {podCIDR: 10.42.0.0/24}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.1}, "
-                      "{type: ExternalIP, address: fd00::1}, {type: Hostname, address: n-1}], nodeInfo: {x: 1}}"),
-                 Syntax::kYaml);
+  auto r = parse_text("f",
+                      node("spec: {podCIDR: 10.42.0.0/24, podCIDRs: [10.42.0.0/24, 'fd00:1::/64']}\nstatus: "
+                           "{addresses: [{type: InternalIP, address: 192.0.2.1}, "
+                           "{type: ExternalIP, address: fd00::1}, {type: Hostname, address: n-1}], nodeInfo: {x: 1}}"),
+                      Syntax::kYaml);
   CHECK(lines(r) == Lines{});
-  CHECK(dump(r) == "Node /n-1 uid= labels={} annotations={} ips=192.0.2.1,fd00::1,\n");
+  CHECK(dump(r) ==
+        "Node /n-1 uid= labels={} annotations={} ips=192.0.2.1,fd00::1, pods=10.42.0.0/24 pods=fd00:1::/64\n");
   CHECK(lines(node("status: {addresses: [{type: InternalIp, address: x}, {type: InternalIP, address: x}]}")) ==
         Lines{"4:29: status.addresses[0].type: the text \"InternalIp\" is not possible here; did you mean InternalIP?",
               "4:82: status.addresses[1].address: \"x\" is not an address; write one such as 10.0.0.1 or fd00::1"});
+  CHECK(lines(node("spec: {podCIDR: 10.42.0.1/24}")) ==
+        Lines{"4:17: spec.podCIDR: \"10.42.0.1/24\" is not a network; write one such as 10.42.0.0/24"});
   CHECK(lines("apiVersion: v1\nkind: Node\nmetadata: {name: n-1, namespace: a}") ==
         Lines{"3:34: metadata.namespace: a Node is in no namespace; remove the field"});
 }

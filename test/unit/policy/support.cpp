@@ -98,11 +98,15 @@ std::string text(const Pod& p) {
   for (const auto& port : p.ports)
     out += fmt::format(" port={}:{}/{}", port.name, port.port, static_cast<int>(port.protocol));
   static constexpr const char* kQos[] = {"", "Guaranteed", "Burstable", "BestEffort"};
-  return out + fmt::format(" node={} uid={} qos={} finished={} istio={} probes={}", p.node, p.cgroup_uid,
-                           kQos[static_cast<int>(p.qos)], p.finished, p.istio_proxy, p.probe_ports);
+  return out + fmt::format(" node={} uid={} qos={} finished={} deleting={} istio={} probes={}", p.node, p.cgroup_uid,
+                           kQos[static_cast<int>(p.qos)], p.finished, p.deleting, p.istio_proxy, p.probe_ports);
 }
 
-std::string text(const ClusterNode& n) { return "ips=" + text(n.addresses); }
+std::string text(const ClusterNode& n) {
+  std::string out = "ips=" + text(n.addresses);
+  for (const auto& network : n.pod_networks) out += " pods=" + to_string(network);
+  return out;
+}
 
 std::string text(const Service& s) {
   return fmt::format("selector={} ips={} external={}{}", s.selector, text(s.cluster_ips), s.external_name,
