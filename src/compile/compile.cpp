@@ -426,11 +426,10 @@ class Compiler {
   void cgroups() {
     for (const auto& [name, w] : snapshot_.workloads) {
       for (const auto& place : w.declared) add_path(place.path, w.identity);
-      for (const auto& instance : w.instances) out_.image.cgroups[instance.id] = w.identity;
-    }
-    for (const auto& place : snapshot_.pod_places) {
-      out_.image.cgroups.emplace(place.cgroup.id, snapshot_.workloads.at(place.workload).identity);
-      note_level(place.cgroup.path);
+      for (const auto& instance : w.instances) {
+        out_.image.cgroups[instance.id] = w.identity;
+        note_level(instance.path);
+      }
     }
     if (snapshot_.unknown_pod != 0)
       for (const auto& tree : snapshot_.kubepods) add_path(tree.root, snapshot_.unknown_pod | CASA_CGROUP_SLICE);

@@ -1,10 +1,7 @@
 #include "identity/kubepods.h"
 
-#include <dirent.h>
-
 #include <algorithm>
 #include <array>
-#include <memory>
 
 namespace casa::identity {
 namespace {
@@ -40,16 +37,6 @@ std::string pod_prefix(const Kubepods& tree, const Class& c) {
   return c.name.empty() ? stem_of(tree) + "-pod" : stem_of(tree) + "-" + std::string(c.name) + "-pod";
 }
 
-std::vector<std::string> directories_in(const std::string& path) {
-  std::vector<std::string> found;
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(path.c_str()), ::closedir);
-  while (const dirent* entry = dir ? ::readdir(dir.get()) : nullptr)
-    if (entry->d_name[0] != '.' && (entry->d_type == DT_DIR || entry->d_type == DT_UNKNOWN))
-      found.emplace_back(entry->d_name);
-  std::ranges::sort(found);
-  return found;
-}
-
 }  // namespace
 
 std::vector<Kubepods> find_kubepods(const CgroupMount& mount) {
@@ -75,27 +62,6 @@ std::vector<std::string> pod_cgroup_paths(const std::vector<Kubepods>& trees, st
     }
   }
   return paths;
-}
-
-std::vector<PodCgroup> list_pod_cgroups(const CgroupMount& mount, const std::vector<Kubepods>& trees) {
-  std::vector<PodCgroup> found;
-  for (const auto& tree : trees) {
-    for (const auto& c : kClasses) {
-      const std::string directory = class_directory(tree, c), prefix = pod_prefix(tree, c);
-      for (const auto& name : directories_in(mount.root + "/" + directory)) {
-        if (!name.starts_with(prefix) || (tree.systemd && !name.ends_with(kSlice))) continue;
-        auto instance = find_cgroup(mount, directory + "/" + name);
-        if (!instance) continue;
-        std::string uid = name.substr(prefix.size());
-        if (tree.systemd) {
-          uid.resize(uid.size() - kSlice.size());
-          std::ranges::replace(uid, '_', '-');
-        }
-        found.push_back({std::move(uid), std::move(*instance)});
-      }
-    }
-  }
-  return found;
 }
 
 }  // namespace casa::identity

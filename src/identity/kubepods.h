@@ -25,11 +25,4 @@ std::vector<Kubepods> find_kubepods(const CgroupMount& mount);
 std::vector<std::string> pod_cgroup_paths(const std::vector<Kubepods>& trees, std::string_view uid,
                                           policy::QosClass qos);
 
-struct PodCgroup {
-  std::string uid;  // with dashes, however the driver writes it
-  CgroupInstance cgroup;
-};
-// Every pod's cgroup that exists now.
-std::vector<PodCgroup> list_pod_cgroups(const CgroupMount& mount, const std::vector<Kubepods>& trees);
-
 }  // namespace casa::identity

@@ -75,7 +75,8 @@ class Builder {
   }
 
   [[nodiscard]] bool in_cluster() const { return !node_.cluster.node_name.empty(); }
-  [[nodiscard]] bool is_here(const Pod& pod) const { return pod.node == node_.cluster.node_name; }
+  // A bare node is the only one there is, whatever a Pod file says.
+  [[nodiscard]] bool is_here(const Pod& pod) const { return !in_cluster() || pod.node == node_.cluster.node_name; }
 
   void add_mas_namespace(const std::string& ns) {
     auto& entry = out_.mas_namespaces[ns];
@@ -157,28 +158,24 @@ class Builder {
       };
       if (std::ranges::none_of(w.ports, same)) w.ports.push_back(port);
     }
-    if (!pod.finished && !pod.node.empty()) w.nodes.insert(pod.node);
     if (!is_here(pod)) return;
-    if (!pod.cgroup.empty()) declare(w, pod.cgroup);
+    if (!pod.cgroup.empty()) declare(w, {.path = pod.cgroup});
     if (!in_cluster() || pod.cgroup_uid.empty()) return;
-    for (auto& path : pod_cgroup_paths(node_.cluster.kubepods, pod.cgroup_uid, pod.qos)) {
-      declare(w, path);
-      if (auto cgroup = find_cgroup(node_.mount, path))
-        out_.pod_places.push_back({pod.cgroup_uid, w.name, w.kind, std::move(*cgroup)});
-    }
+    for (auto& path : pod_cgroup_paths(node_.cluster.kubepods, pod.cgroup_uid, pod.qos))
+      declare(w, {.path = std::move(path), .is_pod = true});
     w.in_pods = w.in_pods || !pod.host_network;
     w.istio_proxy = w.istio_proxy || pod.istio_proxy;
     w.probe_ports.insert(pod.probe_ports.begin(), pod.probe_ports.end());
   }
 
-  void declare(Workload& w, const std::string& path) {
-    auto [it, fresh] = declared_by_.try_emplace(path, w.name);
+  void declare(Workload& w, DeclaredCgroup place) {
+    auto [it, fresh] = declared_by_.try_emplace(place.path, w.name);
     if (!fresh && it->second != w.name) {
-      out_.problems.push_back(fmt::format("cgroup {} is declared for {}/{} and for {}/{}: the first keeps it", path,
-                                          it->second.ns, it->second.name, w.name.ns, w.name.name));
+      out_.problems.push_back(fmt::format("cgroup {} is declared for {}/{} and for {}/{}: the first keeps it",
+                                          place.path, it->second.ns, it->second.name, w.name.ns, w.name.name));
       return;
     }
-    if (fresh) w.declared.push_back({path, false});
+    if (fresh) w.declared.push_back(std::move(place));
   }
 
   // A Pod whose object is gone may still run: it is who it was, as long as that very cgroup is there.
@@ -190,7 +187,7 @@ class Builder {
       Workload& w = workload(place.workload, place.kind);
       described_.insert(w.name);
       w.instances.push_back(place.cgroup);
-      w.in_pods = true;
+      w.in_pods = w.in_pods || place.in_pods;
       out_.pod_places.push_back(place);
     }
   }
@@ -387,14 +384,15 @@ class Builder {
     for (auto& [name, w] : out_.workloads) {
       if (!in_cluster() && !described_.contains(name)) {
         std::string unit = slice_path(name.ns) + "/" + name.name;
-        w.declared.push_back({unit + ".service", false});
-        w.declared.push_back({unit + "@", true});
+        w.declared.push_back({.path = unit + ".service"});
+        w.declared.push_back({.path = unit + "@", .is_template = true});
       }
       for (const auto& place : w.declared) {
         if (place.is_template) {
           for (auto& instance : find_template_instances(node_.mount, place.path))
             w.instances.push_back(std::move(instance));
         } else if (auto instance = find_cgroup(node_.mount, place.path)) {
+          if (place.is_pod) out_.pod_places.push_back({w.name, w.kind, w.in_pods, *instance});
           w.instances.push_back(std::move(*instance));
         }
       }

@@ -31,6 +31,7 @@ struct ObjectSet {
 struct DeclaredCgroup {
   std::string path;  // below the enforcement root; with `is_template` ending in '@'
   bool is_template = false;
+  bool is_pod = false;  // where kubelet puts a Pod
 };
 
 struct Workload {
@@ -47,7 +48,6 @@ struct Workload {
   bool istio_proxy = false;             // one of its Pods has Istio's proxy in it
   std::set<std::uint16_t> probe_ports;  // TCP, that this node's kubelet asks
   std::set<std::uint32_t> host_identities;  // of the addresses of nodes whose network its Pods use
-  std::set<std::string> nodes;              // where its Pods are
 };
 
 struct MasNamespace {
@@ -93,9 +93,9 @@ struct TokenFacts {
 
 // A Pod's cgroup on this node, and whose it is.
 struct PodPlace {
-  std::string uid;
   NamespacedName workload;
   std::string kind;
+  bool in_pods = false;  // as Workload has it
   CgroupInstance cgroup;
 };
 
@@ -105,8 +105,8 @@ struct Snapshot {
   std::map<std::string, MasNamespace> mas_namespaces;
   std::map<NamespacedName, ServiceInfo> services;
   std::map<IpAddress, std::uint32_t> addresses;  // pods, cluster IPs, backends, this host
-  std::map<IpAddress, std::uint32_t>
-      plain_addresses;  // of them those with an identity of their own, as they are nobody's in particular
+  // Of them those that are nobody's in particular: each with an identity of its own.
+  std::map<IpAddress, std::uint32_t> plain_addresses;
   std::map<IpPrefix, std::string> pod_networks;  // from which nodes give addresses to Pods: the Node's name
   std::uint32_t unknown_pod = 0;                 // strict: the subject of a Pod that nobody has told of yet, else 0
   std::vector<Kubepods> kubepods;                // on a node of a cluster
@@ -125,8 +125,8 @@ struct ClusterFacts {
   std::string node_name;           // as in spec.nodeName of its Pods; empty: a bare node, whose workloads are units
   bool strict = false;             // a Pod that is not known yet is denied everything
   std::vector<Kubepods> kubepods;  // find_kubepods()
-  std::vector<PodPlace>
-      pod_places;  // of the snapshot before: a Pod that is gone keeps its workload until its cgroup is gone too
+  // Of the snapshot before: a Pod that is gone keeps its workload until its cgroup is gone too.
+  std::vector<PodPlace> pod_places;
 };
 
 struct NodeFacts {

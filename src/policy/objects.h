@@ -145,8 +145,8 @@ enum class QosClass : std::uint8_t { kUnknown, kGuaranteed, kBurstable, kBestEff
 struct Pod {
   Meta meta;
   std::string node;  // spec.nodeName; empty: not scheduled yet, or a file does not say
-  std::string
-      cgroup_uid;  // as kubelet names the pod's cgroup: the uid, or of a static pod's mirror its configuration's hash
+  // As kubelet names the pod's cgroup: the uid, or of a static pod's mirror its configuration's hash.
+  std::string cgroup_uid;
   QosClass qos = QosClass::kUnknown;
   bool host_network = false;
   bool finished = false;                   // phase Succeeded or Failed: its addresses may be somebody else's by now

@@ -19,6 +19,15 @@ class World {
     REQUIRE(::mkdtemp(path) != nullptr);
     node_.mount.root = node_.mount.mount_point = path;
     node_.dns.inspected = node_.tokens.read = node_.tokens.verified = true;
+    say(yaml);
+  }
+  ~World() { std::filesystem::remove_all(node_.mount.root); }
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  // All objects that there are from now on.
+  void say(const std::string& yaml) {
+    objects_ = {};
     auto parsed = policy::parse_text("world.yaml", yaml, policy::Syntax::kYaml);
     for (const auto& d : parsed.diagnostics) INFO(to_string(d));
     for (auto& object : parsed.objects) objects_.objects.emplace(key_of(object), object);
@@ -26,10 +35,12 @@ class World {
       objects_.invalid.push_back(
           {{invalid.key.ns, invalid.key.name}, invalid.target_name, invalid.message, "world.yaml"});
   }
-  ~World() { std::filesystem::remove_all(node_.mount.root); }
-  World(const World&) = delete;
-  World& operator=(const World&) = delete;
-
+  // The node is one of a cluster.
+  void join(const std::string& node_name, bool strict = false) {
+    node_.cluster.node_name = node_name;
+    node_.cluster.strict = strict;
+  }
+  void remove_cgroup(const std::string& path) { std::filesystem::remove_all(node_.mount.root + "/" + path); }
   void cgroup(const std::string& path) { std::filesystem::create_directories(node_.mount.root + "/" + path); }
   void host_address(const char* ip) { node_.host_addresses.push_back(*parse_ip(ip)); }
   void audit_node() { audit_ = true; }
@@ -37,6 +48,8 @@ class World {
   identity::TokenFacts& tokens() { return node_.tokens; }
 
   void compile() {
+    node_.cluster.kubepods = identity::find_kubepods(node_.mount);
+    node_.cluster.pod_places = snapshot.pod_places;
     snapshot = identity::build_snapshot(objects_, node_, allocator);
     compiled = compile::compile(objects_, snapshot, allocator, audit_);
   }
