@@ -1,5 +1,6 @@
 """HTTP/2 inside TLS, as clients speak it by themselves where a server offers it: read from what they hand to their TLS library, and from what
 servers get from theirs. Streams side by side, connections that are kept, header blocks in every form, tokens in the dynamic table."""
+import importlib
 import re
 import shutil
 import subprocess
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from test_tokens_h2 import PREFACE, block, frame
-from tls_bed import (AGENT, APP_EVENT, EGRESS, GOPHER, HTTP2, INGRESS, PORT, SERVER, STRANGER, TOKEN_EVENT, bed, check_sighting, jwt, sha256,
-                     tidy)  # noqa: F401
+from tls_bed import (AGENT, APP_EVENT, EGRESS, GOPHER, HTTP2, INGRESS, PORT, SERVER, STRANGER, TOKEN_EVENT, bed, check_sighting, go_build, jwt,
+                     sha256, tidy, watched_node)  # noqa: F401
 from harness.world import until
 
 H2_PORT, NODE_PORT = PORT + 10, PORT + 11
@@ -173,26 +174,12 @@ def test_the_dynamic_table(h2, hpack, size):
 
 
 def test_node(h2):
-    before = h2.watch.observed()["probes"]
-    keeper = h2.start(AGENT, ["node", "-e", "setTimeout(() => 0, 60000)"])
-    until(lambda: h2.watch.observed()["probes"] >= before + 10, 10, "node has its probes")
     token = jwt("aDJub2Rl", 500)
-    pid = h2.run(AGENT, ["node", "-e", NODE, URL, token])
-    assert {x["method"] for x in h2.sightings(token, pid, 6)} == {"GET", "POST"}
-    check_sighting(h2, token, pid, app=HTTP2, path="/a")
-    is_whole(h2, pid)
-    keeper.kill()
-    keeper.wait()
-
-
-def go_build(bed, name, source):
-    go = shutil.which("go") or "/usr/local/go/bin/go"
-    if not Path(go).exists():
-        pytest.skip("no Go toolchain")
-    (bed.work / f"{name}.go").write_text(source)
-    subprocess.run([go, "build", "-o", bed.work / name, bed.work / f"{name}.go"], check=True, timeout=240,
-                   env={**bed.environment, "GO111MODULE": "off", "GOPROXY": "off"})
-    return bed.work / name
+    with watched_node(h2):
+        pid = h2.run(AGENT, ["node", "-e", NODE, URL, token])
+        assert {x["method"] for x in h2.sightings(token, pid, 6)} == {"GET", "POST"}
+        check_sighting(h2, token, pid, app=HTTP2, path="/a")
+        is_whole(h2, pid)
 
 
 def test_go(h2):
@@ -234,7 +221,7 @@ def send(bed, data, size=100000):
 @pytest.fixture(scope="module")
 def hpack():
     sys.path.append("/usr/lib/python3/dist-packages")
-    return pytest.importorskip("hpack")
+    return importlib.import_module("hpack")
 
 
 def test_what_cannot_be_read_is_told(h2, hpack):

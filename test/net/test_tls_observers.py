@@ -6,12 +6,11 @@ import shutil
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
 from tls_bed import (AGENT, APP_EVENT, EGRESS, GOPHER, INGRESS, OPAQUE_TOKEN, OTHER, PORT, SERVER, STRANGER, TOKEN_EVENT, bed, check_sighting,
-                     jwt, probes_of, sha256, tidy)  # noqa: F401
+                     go_build, jwt, probes_of, sha256, tidy, watched_node)  # noqa: F401
 from harness.world import until
 
 PYTHON = """
@@ -81,28 +80,15 @@ def test_python(bed):
 
 
 def test_node(bed):
-    if not shutil.which("node"):
-        pytest.fail("node is needed (tools/install-deps.sh)")
-    before = bed.watch.observed()["probes"]
-    keeper = bed.start(AGENT, ["node", "-e", "setTimeout(() => 0, 60000)"])
-    # Debian's node runs the libssl that has its probes already; others have OpenSSL in a file of their own.
-    if b"libssl.so" not in subprocess.run(["ldd", shutil.which("node")], capture_output=True, check=True).stdout:
-        until(lambda: bed.watch.observed()["probes"] >= before + 10, 10, "node has its probes")
     token = jwt("bm9kZQ")
-    pid = bed.run(AGENT, ["node", "-e", NODE_CLIENT, PORT, token])
-    check_sighting(bed, token, pid, path="/node")
-    keeper.kill()
-    keeper.wait()
+    with watched_node(bed):
+        pid = bed.run(AGENT, ["node", "-e", NODE_CLIENT, PORT, token])
+        check_sighting(bed, token, pid, path="/node")
 
 
 @pytest.mark.parametrize("stripped", [False, True], ids=["symbols", "stripped"])
 def test_go(bed, stripped):
-    go = shutil.which("go") or "/usr/local/go/bin/go"
-    assert Path(go).exists(), "go is needed (tools/install-deps.sh)"
-    source, program = bed.work / "client.go", bed.work / f"client-{stripped}"
-    source.write_text(GO_CLIENT)
-    subprocess.run([go, "build", *(["-ldflags=-s -w"] if stripped else []), "-o", program, source], check=True, timeout=240,
-                   env={**bed.environment, "GO111MODULE": "off", "GOPROXY": "off"})
+    program = go_build(bed, f"client-{stripped}", GO_CLIENT, *(["-ldflags=-s -w"] if stripped else []))
     token, second = jwt("Z28"), jwt("Z28y", 2000)
     pid = bed.run(GOPHER, [program, PORT, token, second])
     check_sighting(bed, token, pid, who=GOPHER, path="/go")

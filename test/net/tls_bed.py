@@ -1,5 +1,6 @@
 """What the tests of TLS observers share: workloads in cgroups, an HTTPS server, and tls_watch (test/observe), which has the observers and the
 kernel's side without a daemon around them; its lines are what the ring said."""
+import contextlib
 import hashlib
 import json
 import os
@@ -184,3 +185,28 @@ def check_sighting(bed, token, pid, who=AGENT, direction=EGRESS, connections=1, 
     assert {k: seen[k] for k in wanted} == wanted
     assert len(bed.watch.find(kind=APP_EVENT, pid=pid, app=app, via=1, unread=0)) == connections
     return seen
+
+
+def go_build(bed, name, source, *flags):
+    """A Go program: its path."""
+    go = shutil.which("go") or "/usr/local/go/bin/go"
+    assert Path(go).exists(), "go is needed (tools/install-deps.sh)"
+    (bed.work / f"{name}.go").write_text(source)
+    subprocess.run([go, "build", *flags, "-o", bed.work / name, bed.work / f"{name}.go"], check=True, timeout=240,
+                   env={**bed.environment, "GO111MODULE": "off", "GOPROXY": "off"})
+    return bed.work / name
+
+
+@contextlib.contextmanager
+def watched_node(bed):
+    """While a node runs whose functions have their probes: the next one's first call is seen."""
+    node = shutil.which("node")
+    assert node, "node is needed (tools/install-deps.sh)"
+    before = bed.watch.observed()["probes"]
+    keeper = bed.start(AGENT, [node, "-e", "setTimeout(() => 0, 60000)"])
+    # Debian's node runs the libssl that has its probes already; others have OpenSSL in a file of their own.
+    if b"libssl.so" not in subprocess.run(["ldd", node], capture_output=True, check=True).stdout:
+        until(lambda: bed.watch.observed()["probes"] >= before + 10, 10, "node has its probes")
+    yield
+    keeper.kill()
+    keeper.wait()
