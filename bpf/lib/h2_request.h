@@ -56,6 +56,28 @@ __noinline int casa_h2_print_chunk(struct casa_request *r, casa_u32 n) {
   return 0;
 }
 
+/* All `n` bytes went into the print. */
+static __always_inline casa_u64 casa_h2_print_ends(struct casa_request *r, casa_u32 n) {
+  r->tail = 0;
+  r->length = n;
+  casa_u64 print = casa_print_end(r);
+  r->length = 0;
+  return print;
+}
+
+/* Does the value that begins stand whole before `end`, and is it short enough to be recognised? */
+static __always_inline int casa_h2_is_whole(const struct casa_h2 *h, casa_u32 at, casa_u32 end) {
+  casa_u32 n = h->string_left;
+  return at < end && n <= end - at && n <= h->frame_left && n <= CASA_H2_PRINT_STEP * CASA_H2_PRINT_STEPS;
+}
+
+/* Is the value with this print, of `n` bytes, the last one? */
+static __always_inline int casa_h2_is_last(struct casa_h2 *h, casa_u64 print, casa_u32 n) {
+  h->print = print;
+  h->print_length = n << 1 | (h->huffman & 1);
+  return print && print == h->known_print && h->print_length == h->known_length;
+}
+
 /* The print of the `n` bytes at r->at; 0 when they cannot be read. */
 __noinline casa_u64 casa_h2_print(struct __sk_buff *skb, struct casa_request *r, casa_u32 n) {
   if (!r)
@@ -73,11 +95,7 @@ __noinline casa_u64 casa_h2_print(struct __sk_buff *skb, struct casa_request *r,
     r->token_at = at + length;
     casa_h2_print_chunk(r, length);
   }
-  r->tail = 0;
-  r->length = n;
-  casa_u64 print = casa_print_end(r);
-  r->length = 0;
-  return print;
+  return casa_h2_print_ends(r, n);
 }
 
 /*
@@ -87,12 +105,8 @@ __noinline casa_u64 casa_h2_print(struct __sk_buff *skb, struct casa_request *r,
 __noinline int casa_h2_recognise(struct __sk_buff *skb, struct casa_h2 *h, struct casa_request *r, casa_u32 end) {
   if (!h || !r)
     return 0;
-  casa_u32 n = h->string_left, at = r->at;
-  if (at >= end || n > end - at || n > h->frame_left || n > CASA_H2_PRINT_STEP * CASA_H2_PRINT_STEPS)
-    return 0;
-  h->print = casa_h2_print(skb, r, n);
-  h->print_length = n << 1 | (h->huffman & 1);
-  if (!h->print || h->print != h->known_print || h->print_length != h->known_length || casa_is_unchecked(r))
+  casa_u32 n = h->string_left;
+  if (!casa_h2_is_whole(h, r->at, end) || !casa_h2_is_last(h, casa_h2_print(skb, r, n), n) || casa_is_unchecked(r))
     return 0;
   return casa_h2_take_known(h, r);
 }

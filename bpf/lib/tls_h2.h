@@ -36,11 +36,7 @@ __noinline casa_u64 casa_tls_h2_print(struct casa_tls_conn *c, casa_u32 n) {
     r->token_at = at + length;
     casa_h2_print_chunk(r, length);
   }
-  r->tail = 0;
-  r->length = n;
-  casa_u64 print = casa_print_end(r);
-  r->length = 0;
-  return print;
+  return casa_h2_print_ends(r, n);
 }
 
 /* As casa_h2_recognise. */
@@ -48,12 +44,8 @@ __noinline int casa_tls_h2_recognise(struct casa_tls_conn *c, casa_u32 end) {
   if (!c)
     return 0;
   struct casa_h2 *h = &c->h2;
-  casa_u32 n = h->string_left, at = c->request.at;
-  if (at >= end || n > end - at || n > h->frame_left || n > CASA_H2_PRINT_STEP * CASA_H2_PRINT_STEPS)
-    return 0;
-  h->print = casa_tls_h2_print(c, n);
-  h->print_length = n << 1 | (h->huffman & 1);
-  if (!h->print || h->print != h->known_print || h->print_length != h->known_length)
+  casa_u32 n = h->string_left;
+  if (!casa_h2_is_whole(h, c->request.at, end) || !casa_h2_is_last(h, casa_tls_h2_print(c, n), n))
     return 0;
   return casa_h2_take_known(h, &c->request);
 }
