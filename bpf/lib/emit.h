@@ -99,25 +99,28 @@ static __always_inline casa_u32 casa_count_denial(struct casa_sk *s, casa_u8 pro
       .direction = s->direction,
       .reason = s->reason,
   };
-  casa_u32 second = (casa_u32)(now / CASA_NS_PER_SECOND), count = 1;
+  casa_u32 second = (casa_u32)(now / CASA_NS_PER_SECOND);
   /* A connection to be ended is told apart from the others, once a second. */
   if (s->denied_second == second)
     *flags &= ~CASA_EVENT_ESTABLISHED;
   if (*flags & CASA_EVENT_ESTABLISHED)
     s->denied_second = second;
   struct casa_denial *known = bpf_map_lookup_elem(&casa_denial, &key);
-  if (known) {
-    __sync_fetch_and_add(&known->total, 1);
-    if (known->second == second && !(*flags & CASA_EVENT_ESTABLISHED))
-      return 0;
-    known->second = second;
-    count = known->total;
-  } else {
+  if (!known) {
     struct casa_denial fresh = {.second = second, .total = 1};
-    if (bpf_map_update_elem(&casa_denial, &key, &fresh, BPF_ANY))
+    if (!bpf_map_update_elem(&casa_denial, &key, &fresh, BPF_NOEXIST))
+      return 1;
+    known = bpf_map_lookup_elem(&casa_denial, &key); /* another CPU was first: its entry counts this one too */
+    if (!known) {
       casa_count(CASA_STAT_FAIL_DENIAL_INSERT);
+      return 1;
+    }
   }
-  return count;
+  __sync_fetch_and_add(&known->total, 1);
+  if (known->second == second && !(*flags & CASA_EVENT_ESTABLISHED))
+    return 0;
+  known->second = second;
+  return known->total;
 }
 
 static __noinline int casa_emit_denial(struct casa_sk *s, casa_u8 protocol, casa_u8 flags) {
