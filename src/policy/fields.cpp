@@ -26,7 +26,7 @@ Fields::Fields(Report& report, const Path& path, const Node* node, NameList know
     auto found = std::ranges::find(known, key->text);
     if (found != known.end()) {
       values_[static_cast<std::size_t>(found - known.begin())] = key->next;
-    } else if (!is_merge_key(*key)) {
+    } else if (!is_merge_key(*key) && !report.is_forgiving()) {
       report.error(key->at, "{}: unknown field; {}", path / key->text, Suggestion{key->text, known, "remove it"});
     }
   }

@@ -132,6 +132,7 @@ std::string read_name(Report& report, const Path& path, Fields& fields, Kind kin
 Meta read_meta(Report& report, const Path& path, const Fields& object, Kind kind) {
   Meta meta;
   meta.where = report.where(object.at());
+  Report::Forgiving forgiving(report);
   Path at = path / "metadata";
   const Node* node = object["metadata"];
   if (node == nullptr) {

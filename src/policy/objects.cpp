@@ -68,10 +68,8 @@ const char* to_string(AppType type) {
 }
 
 namespace {
-// The variant's alternatives stand in the order of Kind.
-static_assert(std::is_same_v<std::variant_alternative_t<static_cast<int>(Kind::kCasaPolicy), Object>, CasaPolicy>);
-static_assert(
-    std::is_same_v<std::variant_alternative_t<static_cast<int>(Kind::kEndpointSlice), Object>, EndpointSlice>);
+static_assert(kind_of_type<CasaPolicy>() == Kind::kCasaPolicy && kind_of_type<Pod>() == Kind::kPod);
+static_assert(kind_of_type<EndpointSlice>() == Kind::kEndpointSlice && kind_of_type<ClusterNode>() == Kind::kNode);
 }  // namespace
 
 const Meta& meta_of(const Object& object) {

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <variant>
 #include <vector>
 
@@ -151,6 +152,7 @@ struct Pod {
   bool host_network = false;
   bool finished = false;                   // phase Succeeded or Failed: its addresses may be somebody else's by now
   bool deleting = false;                   // metadata.deletionTimestamp is set: the same, but it may still use them
+  bool ready = false;                      // its condition Ready is True
   bool istio_proxy = false;                // it has a container istio-proxy
   std::vector<ContainerPort> ports;        // of all containers
   std::vector<std::uint16_t> probe_ports;  // TCP, that kubelet's probes ask (named ones resolved); sorted, each once
@@ -195,6 +197,17 @@ struct ClusterNode {
 };
 
 using Object = std::variant<CasaPolicy, MultiAgentSystem, Namespace, Pod, Service, EndpointSlice, ClusterNode>;
+
+// The variant's alternatives stand in the order of Kind.
+template <typename T>
+consteval Kind kind_of_type() {
+  auto index = []<typename... Kinds>(std::type_identity<std::variant<Kinds...>>) {
+    std::uint8_t i = 0;
+    (void)((std::is_same_v<T, Kinds> || (++i, false)) || ...);
+    return i;
+  };
+  return static_cast<Kind>(index(std::type_identity<Object>{}));
+}
 
 ObjectKey key_of(const Object& object);
 const Meta& meta_of(const Object& object);

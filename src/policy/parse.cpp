@@ -60,6 +60,24 @@ class FileParser {
     add_items(path, *root);
   }
 
+  // Its server has checked that it is one object of that kind.
+  void add_api_object(const Node& node, Kind kind) {
+    if (node.type != Node::Type::kMapping)
+      return report_.error(node.at, "an object is expected here, not {}", describe(node));
+    bool ours = kind == Kind::kCasaPolicy || kind == Kind::kMultiAgentSystem;
+    std::optional<Report::Forgiving> forgiving;
+    if (!ours) forgiving.emplace(report_);
+    Object object = read_object(report_, {}, node, kind);
+    forgiving.reset();
+    if (meta_of(object).name.empty())
+      report_.error(node.at, "metadata.name: the object has no name that casad can read");
+    if (report_.object_errors() == 0) {
+      result_.objects.push_back(std::move(object));
+    } else if (kind == Kind::kCasaPolicy) {
+      add_invalid(node, report_.first_error());
+    }
+  }
+
   void add_invalid(const Node& node, std::string message) {
     const Node* metadata = peek(&node, "metadata");
     std::string ns(peek_text(metadata, "namespace"));
@@ -187,6 +205,24 @@ bool ParseResult::ok() const {
     if (d.severity == Diagnostic::Severity::kError) return false;
   }
   return true;
+}
+
+std::optional<Kind> kind_of(std::string_view name) {
+  for (std::size_t i = 0; i < kKinds.size(); ++i)
+    if (kKinds[i].name == name) return static_cast<Kind>(i);
+  return std::nullopt;
+}
+
+ParseResult parse_api_object(std::string_view origin, std::string_view bytes, Kind kind) {
+  ParseResult result;
+  Report report(origin, Report::About::kApiObject);
+  TreeBuilder builder(report);
+  FileParser parser(report, result);
+  bool read = read_api_json(bytes, wanted_of(kind), builder, report,
+                            [&](const Node* root) { parser.add_api_object(*root, kind); });
+  if (!read) distrust(result, parser, nullptr, report.first_error());
+  report.finish(result);
+  return result;
 }
 
 Syntax syntax_of(std::string_view path) { return path.ends_with(".json") ? Syntax::kJson : Syntax::kYaml; }

@@ -1,7 +1,8 @@
-// Bytes to objects: YAML (many documents) or JSON (one object, an array or a List), then validation. Pure: no files, no
+// Bytes to objects: YAML (many documents) or JSON (one object, an array or a List), then validation; or an API server's JSON. Pure: no files, no
 // clock, no globals. Bounded: time linear in the input, memory a small multiple of it, whatever the bytes are.
 #pragma once
 
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -38,6 +39,14 @@ struct ParseResult {
 
 // `file` is what diagnostics call the input.
 ParseResult parse_text(std::string_view file, std::string_view bytes, Syntax syntax);
+
+// One object as an API server sent it: of the kind that was asked for, also where the text does not repeat kind and apiVersion. Only the
+// fields that casad uses are looked at. The server has validated them: what casad cannot read is left out with a warning, but in the
+// spec of a CASAPolicy or MultiAgentSystem, where an unknown or wrong field is an error as it is in a file. The annotation
+// casa.io/cgroup counts in files only: who may make a Pod must not choose its cgroup. Diagnostics and `where` have no lines.
+ParseResult parse_api_object(std::string_view origin, std::string_view bytes, Kind kind);
+// By its name, "Pod".
+std::optional<Kind> kind_of(std::string_view name);
 
 // `.json` means JSON, everything else YAML.
 Syntax syntax_of(std::string_view path);

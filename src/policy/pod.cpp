@@ -118,6 +118,9 @@ void read_status(Report& report, const Path& path, const Fields& status, Pod& po
   if (const Node* ip = status["podIP"]; ip != nullptr && !(ip->type == Node::Type::kScalar && ip->text.empty())) {
     add_ip(pod, read_ip(report, path / "podIP", ip));
   }
+  for_each_item(report, path / "conditions", status["conditions"], [&](const Path&, const Node& item) {
+    if (peek_text(&item, "type") == "Ready") pod.ready = peek_text(&item, "status") == "True";
+  });
   for_each_item(report, path / "podIPs", status["podIPs"], [&](const Path& item_path, const Node& item) {
     Fields fields(report, item_path, &item, kPodIp);
     add_ip(pod, read_ip(report, item_path / "ip", fields.require("ip", "ip: <the pod's address>")));

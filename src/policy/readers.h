@@ -8,6 +8,7 @@
 #include "policy/report.h"
 #include "policy/source_text.h"
 #include "policy/tree.h"
+#include "policy/wanted.h"
 
 namespace casa::policy {
 
@@ -18,5 +19,8 @@ using OnDocument = std::function<void(const Node*)>;
 // last document.
 bool read_yaml(const SourceText& source, TreeBuilder& builder, Report& report, const OnDocument& on_document);
 bool read_json(const SourceText& source, TreeBuilder& builder, Report& report, const OnDocument& on_document);
+// One object of an API server: of its fields the wanted ones, all at no line. What is not wanted is not even decoded.
+bool read_api_json(std::string_view text, const Wanted& wanted, TreeBuilder& builder, Report& report,
+                   const OnDocument& on_document);
 
 }  // namespace casa::policy

@@ -92,7 +92,8 @@ void Report::add(Diagnostic::Severity severity, Position at, std::string message
   // The first error of an object is its policy's message, also when the list is full.
   if (severity == Diagnostic::Severity::kError && (first_error_.empty() || at < first_error_at_)) {
     first_error_at_ = at;
-    first_error_ = fmt::format("{}:{}:{}: {}", file_, at.line, at.column, message);
+    first_error_ = at.line == 0 ? fmt::format("{}: {}", file_, message)
+                                : fmt::format("{}:{}:{}: {}", file_, at.line, at.column, message);
   }
   if (diagnostics_.size() < kMaxDiagnostics) diagnostics_.push_back({severity, where(at), std::move(message)});
 }

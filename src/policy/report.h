@@ -54,10 +54,29 @@ void append_suggestion(std::string& out, const Suggestion& suggestion);
 
 class Report {
  public:
-  explicit Report(std::string_view file) : file_(file) {}
+  enum class About { kFile, kApiObject };
+  explicit Report(std::string_view file, About about = About::kFile) : file_(file), about_(about) {}
+
+  // While it lives, and the report is about an API server's object: that server has validated what is read, maybe by a version newer
+  // than casad. Fields that casad does not know are no news, and what it cannot read is left out with a warning.
+  class Forgiving {
+   public:
+    explicit Forgiving(Report& report) : report_(report), before_(report.forgiving_) {
+      report.forgiving_ = before_ || report.about_ == About::kApiObject;
+    }
+    ~Forgiving() { report_.forgiving_ = before_; }
+    Forgiving(const Forgiving&) = delete;
+    Forgiving& operator=(const Forgiving&) = delete;
+
+   private:
+    Report& report_;
+    const bool before_;
+  };
+  [[nodiscard]] bool is_forgiving() const { return forgiving_; }
 
   template <typename... Args>
   void error(Position at, fmt::format_string<Args...> format, Args&&... args) {
+    if (forgiving_) return warning(at, format, std::forward<Args>(args)...);
     if (count(Diagnostic::Severity::kError, at)) {
       add(Diagnostic::Severity::kError, at, fmt::format(format, std::forward<Args>(args)...));
     }
@@ -72,7 +91,7 @@ class Report {
   // Errors from here on belong to a new object.
   void begin_object();
   [[nodiscard]] std::size_t object_errors() const { return object_errors_; }
-  // "file:line:col: message" of the object's first error in the order of the text.
+  // "file:line:col: message" of the object's first error in the order of the text; of an API server's object "origin: message".
   [[nodiscard]] const std::string& first_error() const { return first_error_; }
 
   [[nodiscard]] Location where(Position at) const { return {file_, at.line, at.column}; }
@@ -83,6 +102,8 @@ class Report {
   void add(Diagnostic::Severity severity, Position at, std::string message);
 
   std::string file_;
+  const About about_;
+  bool forgiving_ = false;
   std::vector<Diagnostic> diagnostics_;
   std::size_t omitted_errors_ = 0, omitted_warnings_ = 0;
   Position first_omitted_;
