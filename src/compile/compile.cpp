@@ -35,11 +35,9 @@ class Compiler {
 
   Compiled run() {
     collect_prefixes();
-    for (const auto& [key, object] : objects_.objects)
-      if (const auto* p = std::get_if<CasaPolicy>(&object)) casa_policy(*p);
+    objects_.each<CasaPolicy>([&](const CasaPolicy& p) { casa_policy(p); });
     for (const auto& invalid : objects_.invalid) invalid_policy(invalid);
-    for (const auto& [key, object] : objects_.objects)
-      if (const auto* m = std::get_if<MultiAgentSystem>(&object)) multi_agent_system(*m);
+    objects_.each<MultiAgentSystem>([&](const MultiAgentSystem& m) { multi_agent_system(m); });
     subjects();
     resolvers();
     cgroups();
@@ -153,13 +151,11 @@ class Compiler {
     for (const auto& [name, w] : snapshot_.workloads) {
       workloads_by_id_.emplace(w.identity, &w);
     }
-    for (const auto& [key, object] : objects_.objects) {
-      const auto* p = std::get_if<CasaPolicy>(&object);
-      if (p == nullptr) continue;
-      for (const auto& source : p->allowed_sources)
+    objects_.each<CasaPolicy>([&](const CasaPolicy& p) {
+      for (const auto& source : p.allowed_sources)
         if (const auto* prefix = std::get_if<IpPrefix>(&source.from))
           out_.image.prefixes[*prefix] = allocator_.number_of(NameKind::kPrefix, "", to_string(*prefix));
-    }
+    });
     // In the kernel's table IPv4 lies inside ::/0. A policy that says ::/0 means IPv6: all of IPv4 then is the world again.
     const IpPrefix all_v4 = *parse_prefix("0.0.0.0/0");
     bool covered = std::ranges::any_of(
@@ -207,31 +203,40 @@ class Compiler {
   }
 
   void casa_policy(const CasaPolicy& p) {
-    PolicyReport report{
-        "CASAPolicy", {p.meta.ns, p.meta.name}, {}, {}, p.meta.where.file, Phase::kActive, {}, {}, {}, {}, {}};
     const Workload& w = snapshot_.workloads.at(snapshot_.target_of(p));
+    PolicyReport report = report_of("CASAPolicy", p.meta);
+    report.workload = w.name;
     report.target = fmt::format("{}/{}", policy::to_string(p.target_kind), p.target_name);
     report.enforcement = p.enforcement == policy::Enforcement::kAudit ? "audit" : "enforce";
-    std::vector<std::string> notes;
     for (std::size_t i = 0; i < p.allowed_endpoints.size(); ++i) {
       const auto& endpoint = p.allowed_endpoints[i];
       report.allowed_endpoints.push_back(fmt::format("{}:{}", text_of(endpoint.service), endpoint.port));
       std::string problem =
           allow_service(w.identity, endpoint.service, endpoint.port, CASA_REASON_ENDPOINT_ALLOWED,
                         rule(report.name, fmt::format("spec.allowedEndpoints[{}]", i)), text_of(report.name));
-      if (!problem.empty()) notes.push_back(std::move(problem));
+      if (!problem.empty()) report.notes.push_back(std::move(problem));
     }
     for (std::size_t i = 0; i < p.allowed_sources.size(); ++i) {
       report.allowed_sources.push_back(source_text(p.allowed_sources[i]));
       allow_source(w.identity, p.allowed_sources[i], rule(report.name, fmt::format("spec.allowedSources[{}]", i)));
     }
-    if (p.llm_endpoint) allow_llm(w, *p.llm_endpoint, rule(report.name, "spec.llmEndpoint"), report, notes);
-    token_rules(w, p.tokens, report, notes);
+    if (p.llm_endpoint) allow_llm(w, *p.llm_endpoint, rule(report.name, "spec.llmEndpoint"), report);
+    token_rules(w, p.tokens, report);
     named_.insert(w.name);
     if (p.enforcement == policy::Enforcement::kAudit) audited_.insert(w.name);
     else enforced_.insert(w.name);
     out_.policies_of[w.name].push_back(text_of(report.name));
-    finish(std::move(report), w, std::move(notes));
+    finish(std::move(report), w);
+  }
+
+  static PolicyReport report_of(std::string kind, const policy::Meta& meta) {
+    PolicyReport report;
+    report.kind = std::move(kind);
+    report.name = {meta.ns, meta.name};
+    report.origin = meta.where.file;
+    report.enforcement = "enforce";
+    report.phase = Phase::kActive;
+    return report;
   }
 
   std::string namespace_of(std::uint32_t subject) const {
@@ -239,24 +244,28 @@ class Compiler {
     return it == workloads_by_id_.end() ? std::string() : it->second->name.ns;
   }
 
-  void fail_target(const Workload& w, PolicyReport& report, std::vector<std::string>& notes, std::string why) {
+  void fail_target(const Workload& w, PolicyReport& report, std::vector<std::string>& notes, const std::string& why) {
     report.phase = Phase::kFailed;
     failed_.insert(w.name);
-    notes.push_back(std::move(why) + "; its workload is denied everything");
+    notes.push_back(why + "; its workload is denied everything");
+  }
+
+  void fail_target_here(const Workload& w, PolicyReport& report, const std::string& why) {
+    fail_target(w, report, report.node_notes, why);
+    report.node_failed = true;
   }
 
   // A policy that needs what this kernel cannot do is never enforced in a weaker form.
-  void allow_llm(const Workload& w, const policy::LlmEndpoint& llm, const Rule& r, PolicyReport& report,
-                 std::vector<std::string>& notes) {
+  void allow_llm(const Workload& w, const policy::LlmEndpoint& llm, const Rule& r, PolicyReport& report) {
     report.llm_endpoint = fmt::format("{}:{}", llm.fqdn, llm.port);
     if (!snapshot_.dns.inspected)
-      return fail_target(w, report, notes,
-                         fmt::format("llmEndpoint {} needs the kernel to look into DNS and TLS, which this one cannot "
-                                     "(casad doctor says why)",
-                                     report.llm_endpoint));
+      return fail_target_here(w, report,
+                              fmt::format("llmEndpoint {} needs the kernel to look into DNS and TLS, which this one "
+                                          "cannot (casad doctor says why)",
+                                          report.llm_endpoint));
     if (llm.fqdn.size() > kMaxNameLength)
       return fail_target(
-          w, report, notes,
+          w, report, report.notes,
           fmt::format("llmEndpoint {} is longer than the {} characters that casad can hold", llm.fqdn, kMaxNameLength));
     NamedPeer& peer = out_.names[llm.fqdn];
     peer.identity = allocator_.number_of(NameKind::kFqdn, "", llm.fqdn);
@@ -269,13 +278,12 @@ class Compiler {
     for (const auto& name : search_forms(snapshot_.dns, llm.fqdn, w.name.ns))
       need_name(out_.image, w.identity, name, CASA_NAME_ASK);
     if (snapshot_.dns.resolvers.empty())
-      notes.push_back("no resolver is known: name one in dns.resolvers of the config, or in resolv.conf");
+      report.node_notes.push_back("no resolver is known: name one in dns.resolvers of the config, or in resolv.conf");
   }
 
-  void token_rules(const Workload& w, const policy::TokenRules& rules, PolicyReport& report,
-                   std::vector<std::string>& notes) {
+  void token_rules(const Workload& w, const policy::TokenRules& rules, PolicyReport& report) {
     report.tokens = to_text(rules);
-    for (auto& why : missing_for(rules, snapshot_.tokens)) fail_target(w, report, notes, std::move(why));
+    for (const auto& why : missing_for(rules, snapshot_.tokens)) fail_target_here(w, report, why);
     tokens_[w.identity].add(rules);
   }
 
@@ -294,34 +302,40 @@ class Compiler {
     }
   }
 
-  void finish(PolicyReport report, const Workload& w, std::vector<std::string> notes) {
+  void finish(PolicyReport report, const Workload& w) {
     if (w.exempt)
-      notes.insert(notes.begin(), "the target is exempt by casa.io/enforcement: disabled, nothing is enforced");
+      report.notes.insert(report.notes.begin(),
+                          "the target is exempt by casa.io/enforcement: disabled, nothing is enforced");
+    std::string pending;
     if (w.instances.empty() && w.addresses.empty() && report.phase != Phase::kFailed) {
       report.phase = Phase::kPending;
-      notes.insert(
-          notes.begin(),
-          fmt::format("target {} has no running instance yet; it is enforced the moment it appears", text_of(w.name)));
+      pending =
+          fmt::format("target {} has no running instance yet; it is enforced the moment it appears", text_of(w.name));
     }
-    report.message = notes.empty() ? "enforced" : fmt::format("{}", fmt::join(notes, "; "));
+    report.message = join_notes(std::move(pending), report);
+    if (report.message.empty()) report.message = "enforced";
     out_.policies.push_back(std::move(report));
   }
 
+  static std::string join_notes(std::string first, const PolicyReport& report) {
+    for (const auto* notes : {&report.notes, &report.node_notes})
+      for (const auto& note : *notes) first += (first.empty() ? "" : "; ") + note;
+    return first;
+  }
+
   void invalid_policy(const identity::InvalidPolicy& invalid) {
-    PolicyReport report{"CASAPolicy",
-                        invalid.name,
-                        invalid.target_name,
-                        "enforce",
-                        invalid.origin,
-                        Phase::kFailed,
-                        invalid.message,
-                        {},
-                        {},
-                        {},
-                        {}};
+    PolicyReport report;
+    report.kind = "CASAPolicy";
+    report.name = invalid.name;
+    report.target = invalid.target_name;
+    report.enforcement = "enforce";
+    report.origin = invalid.origin;
+    report.phase = Phase::kFailed;
+    report.message = invalid.message;
     if (!invalid.target_name.empty()) {
       report.message += "; its workload is denied everything until this is mended";
       NamespacedName target{invalid.name.ns, invalid.target_name};
+      report.workload = target;
       failed_.insert(target);
       out_.policies_of[target].push_back(text_of(invalid.name));
     }
@@ -331,18 +345,9 @@ class Compiler {
   // Defaults for apps that no CASAPolicy names (docs/policy.md): agents and clients may call the MCP servers and agents of
   // their system; an MCP server calls nobody.
   void multi_agent_system(const MultiAgentSystem& m) {
-    PolicyReport report{"MultiAgentSystem",
-                        {m.meta.ns, m.meta.name},
-                        fmt::format("{} apps", m.apps.size()),
-                        "enforce",
-                        m.meta.where.file,
-                        Phase::kActive,
-                        {},
-                        {},
-                        {},
-                        {},
-                        {}};
-    std::vector<std::string> notes;
+    PolicyReport report = report_of("MultiAgentSystem", m.meta);
+    report.target = fmt::format("{} apps", m.apps.size());
+    auto& notes = report.notes;
     std::size_t running = 0, defaulted = 0;
     for (std::size_t i = 0; i < m.apps.size(); ++i) {
       const auto& app = m.apps[i];
@@ -354,7 +359,7 @@ class Compiler {
       out_.policies_of[w.name].push_back(text_of(report.name));
       if (app.type == policy::AppType::kMcpServer) continue;
       if (m.llm && app.type == policy::AppType::kAgent)
-        allow_llm(w, *m.llm, rule(report.name, "spec.llm_host"), report, notes);
+        allow_llm(w, *m.llm, rule(report.name, "spec.llm_host"), report);
       for (std::size_t j = 0; j < m.apps.size(); ++j) {
         const auto& callee = m.apps[j];
         if (j == i || callee.type == policy::AppType::kClient || callee.service.empty()) continue;
@@ -367,7 +372,7 @@ class Compiler {
     if (running == 0 && report.phase != Phase::kFailed) report.phase = Phase::kPending;
     notes.insert(notes.begin(), fmt::format("{} of {} apps are running, {} follow the system's defaults", running,
                                             m.apps.size(), defaulted));
-    report.message = fmt::format("{}", fmt::join(notes, "; "));
+    report.message = join_notes("", report);
     out_.policies.push_back(std::move(report));
   }
 

@@ -24,7 +24,11 @@ struct PolicyReport {
   NamespacedName name;
   std::string target, enforcement, origin;
   Phase phase = Phase::kPending;
-  std::string message;
+  std::string message;  // all of it, as this node sees it
+  // The same in parts: what is so on every node of a cluster, and what is about this one.
+  std::vector<std::string> notes, node_notes;
+  bool node_failed = false;  // kFailed because of this node
+  NamespacedName workload;   // the target, as the snapshot names it; empty when it cannot be read
   std::vector<std::string> allowed_endpoints, allowed_sources;
   std::string llm_endpoint;
   std::string tokens;  // "exfiltration: drop, tlsObserver: go"; empty for the defaults

@@ -110,24 +110,27 @@ void Decoder::learn(const identity::Snapshot& snapshot, const identity::ObjectSe
   for (const auto& [name, service] : snapshot.services)
     if (!service.implicit)
       add_name(service.identity, {PeerName::Kind::kService, name.ns, name.name, "", name.name, ""});
-  for (const auto& [key, object] : objects.objects) {
-    if (key.kind != policy::Kind::kCasaPolicy && key.kind != policy::Kind::kMultiAgentSystem) continue;
-    auto& slot = policies_[allocator.number_of(identity::NameKind::kPolicy, key.ns, key.name)];
-    if (!slot) slot = std::make_shared<const std::string>(key.ns + "/" + key.name);
-    auto add_fqdn = [&](const std::optional<policy::LlmEndpoint>& llm) {
-      if (llm)
-        add_name(allocator.number_of(identity::NameKind::kFqdn, "", llm->fqdn),
-                 {PeerName::Kind::kFqdn, "", "", "", "", llm->fqdn});
-    };
-    if (const auto* m = std::get_if<policy::MultiAgentSystem>(&object)) add_fqdn(m->llm);
-    const auto* p = std::get_if<policy::CasaPolicy>(&object);
-    if (p == nullptr) continue;
-    add_fqdn(p->llm_endpoint);
-    for (const auto& source : p->allowed_sources)
+  auto add_policy = [&](const policy::Meta& meta) {
+    auto& slot = policies_[allocator.number_of(identity::NameKind::kPolicy, meta.ns, meta.name)];
+    if (!slot) slot = std::make_shared<const std::string>(meta.ns + "/" + meta.name);
+  };
+  auto add_fqdn = [&](const std::optional<policy::LlmEndpoint>& llm) {
+    if (llm)
+      add_name(allocator.number_of(identity::NameKind::kFqdn, "", llm->fqdn),
+               {PeerName::Kind::kFqdn, "", "", "", "", llm->fqdn});
+  };
+  objects.each<policy::CasaPolicy>([&](const policy::CasaPolicy& p) {
+    add_policy(p.meta);
+    add_fqdn(p.llm_endpoint);
+    for (const auto& source : p.allowed_sources)
       if (const auto* prefix = std::get_if<IpPrefix>(&source.from))
         add_name(allocator.number_of(identity::NameKind::kPrefix, "", to_string(*prefix)),
                  {PeerName::Kind::kCidr, "", to_string(*prefix), "", "", ""});
-  }
+  });
+  objects.each<policy::MultiAgentSystem>([&](const policy::MultiAgentSystem& m) {
+    add_policy(m.meta);
+    add_fqdn(m.llm);
+  });
   for (const auto& [name, service] : snapshot.services)
     for (const auto& port : service.ports)
       for (const auto& backend : port.backends)

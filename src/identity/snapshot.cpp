@@ -51,12 +51,6 @@ class Builder {
   }
 
  private:
-  template <typename T>
-  void each(auto&& visit) const {
-    for (const auto& [key, object] : objects_.objects)
-      if (const T* value = std::get_if<T>(&object)) visit(*value);
-  }
-
   // The node's resolvers, and the cluster's where there is one.
   void find_resolvers() {
     out_.dns = node_.dns;
@@ -88,10 +82,10 @@ class Builder {
   // On a bare node a workload is its unit, whatever kind a policy gives it.
   void find_names() {
     if (!in_cluster()) return;
-    each<CasaPolicy>([&](const CasaPolicy& p) {
+    objects_.each<CasaPolicy>([&](const CasaPolicy& p) {
       out_.names.add_target({p.meta.ns, p.target_name}, policy::to_string(p.target_kind));
     });
-    each<Pod>([&](const Pod& pod) { out_.names.add_owner(owner_of(pod)); });
+    objects_.each<Pod>([&](const Pod& pod) { out_.names.add_owner(owner_of(pod)); });
   }
 
   // The owner, by the name that the snapshot has it under.
@@ -102,12 +96,12 @@ class Builder {
   }
 
   void find_namespaces() {
-    each<Namespace>([&](const Namespace& ns) {
+    objects_.each<Namespace>([&](const Namespace& ns) {
       if (is_mas_label(ns.meta)) add_mas_namespace(ns.meta.name);
       if (is_disabled(ns.meta)) exempt_namespaces_.insert(ns.meta.name);
     });
-    each<CasaPolicy>([&](const CasaPolicy& p) { add_mas_namespace(p.meta.ns); });
-    each<MultiAgentSystem>([&](const MultiAgentSystem& m) { add_mas_namespace(m.meta.ns); });
+    objects_.each<CasaPolicy>([&](const CasaPolicy& p) { add_mas_namespace(p.meta.ns); });
+    objects_.each<MultiAgentSystem>([&](const MultiAgentSystem& m) { add_mas_namespace(m.meta.ns); });
     for (const auto& invalid : objects_.invalid) add_mas_namespace(invalid.name.ns);
     for (const auto& ns : exempt_namespaces_) out_.mas_namespaces.erase(ns);
   }
@@ -126,15 +120,15 @@ class Builder {
   }
 
   void find_workloads() {
-    each<Pod>([&](const Pod& pod) { add_pod(pod); });
+    objects_.each<Pod>([&](const Pod& pod) { add_pod(pod); });
     keep_places();
-    each<CasaPolicy>([&](const CasaPolicy& p) { workload(out_.target_of(p), target_kind(p)); });
+    objects_.each<CasaPolicy>([&](const CasaPolicy& p) { workload(out_.target_of(p), target_kind(p)); });
     for (const auto& invalid : objects_.invalid)
       if (!invalid.target_name.empty()) workload({invalid.name.ns, invalid.target_name}, "Unit");
-    each<MultiAgentSystem>([&](const MultiAgentSystem& m) {
+    objects_.each<MultiAgentSystem>([&](const MultiAgentSystem& m) {
       for (const auto& app : m.apps) workload({m.meta.ns, app.kubernetes_workload_name}, "Unit");
     });
-    each<CasaPolicy>([&](const CasaPolicy& p) {
+    objects_.each<CasaPolicy>([&](const CasaPolicy& p) {
       for (const auto& source : p.allowed_sources)
         if (const auto* name = std::get_if<NamespacedName>(&source.from)) workload(*name, "Unit");
     });
@@ -158,6 +152,11 @@ class Builder {
       };
       if (std::ranges::none_of(w.ports, same)) w.ports.push_back(port);
     }
+    if (!pod.finished && !pod.node.empty()) w.nodes.insert(pod.node);
+    if (is_daemon(pod)) {
+      if (!out_.enforcing_nodes) out_.enforcing_nodes.emplace();
+      if (pod.ready) out_.enforcing_nodes->insert(pod.node);
+    }
     if (!is_here(pod)) return;
     if (!pod.cgroup.empty()) declare(w, {.path = pod.cgroup});
     if (!in_cluster() || pod.cgroup_uid.empty()) return;
@@ -166,6 +165,12 @@ class Builder {
     w.in_pods = w.in_pods || !pod.host_network;
     w.istio_proxy = w.istio_proxy || pod.istio_proxy;
     w.probe_ports.insert(pod.probe_ports.begin(), pod.probe_ports.end());
+  }
+
+  [[nodiscard]] bool is_daemon(const Pod& pod) const {
+    if (pod.meta.ns != node_.cluster.daemon_namespace || pod.finished) return false;
+    auto name = pod.meta.labels.find("app.kubernetes.io/name");
+    return name != pod.meta.labels.end() && name->second == "casad";
   }
 
   void declare(Workload& w, DeclaredCgroup place) {
@@ -204,14 +209,14 @@ class Builder {
 
   void find_addresses() {
     for (const auto& ip : node_.host_addresses) add_address(ip, CASA_ID_HOST, "this host");
-    each<Pod>([&](const Pod& pod) {
+    objects_.each<Pod>([&](const Pod& pod) {
       if (!pod.deleting) find_addresses_of(pod);
     });
     // What a Pod on its way out had may belong to another one by now.
-    each<Pod>([&](const Pod& pod) {
+    objects_.each<Pod>([&](const Pod& pod) {
       if (pod.deleting) find_addresses_of(pod);
     });
-    each<ClusterNode>([&](const ClusterNode& node) {
+    objects_.each<ClusterNode>([&](const ClusterNode& node) {
       for (const auto& prefix : node.pod_networks) out_.pod_networks.emplace(prefix, node.meta.name);
     });
   }
@@ -267,17 +272,23 @@ class Builder {
     for (const auto& ip : pod.ips) add_backend(port, {identity_of_plain(ip), {}, ip, target});
   }
 
+  static bool is_selected(const Pod& pod, const Service& service) {
+    return std::ranges::all_of(service.selector, [&](const auto& wanted) {
+      auto label = pod.meta.labels.find(wanted.first);
+      return label != pod.meta.labels.end() && label->second == wanted.second;
+    });
+  }
+
   void add_selected(const Service& service, ServiceInfo& info) {
     if (service.selector.empty()) return;
-    each<Pod>([&](const Pod& pod) {
-      if (pod.meta.ns != service.meta.ns || pod.finished) return;
-      for (const auto& [label, value] : service.selector) {
-        auto it = pod.meta.labels.find(label);
-        if (it == pod.meta.labels.end() || it->second != value) return;
-      }
-      for (std::size_t i = 0; i < service.ports.size(); ++i)
-        add_pod_backend(info.ports[i], pod, target_port(service.ports[i], pod.ports));
-    });
+    auto pods = objects_.objects.lower_bound({policy::Kind::kPod, service.meta.ns, {}});
+    for (; pods != objects_.objects.end(); ++pods) {
+      const auto* pod = std::get_if<Pod>(&pods->second);
+      if (pod == nullptr || pod->meta.ns != service.meta.ns) return;
+      if (!pod->finished && is_selected(*pod, service))
+        for (std::size_t i = 0; i < service.ports.size(); ++i)
+          add_pod_backend(info.ports[i], *pod, target_port(service.ports[i], pod->ports));
+    }
   }
 
   Backend backend_of(const IpAddress& ip) {
@@ -315,7 +326,7 @@ class Builder {
   }
 
   void find_services() {
-    each<Service>([&](const Service& service) {
+    objects_.each<Service>([&](const Service& service) {
       NamespacedName name{service.meta.ns, service.meta.name};
       ServiceInfo& info = out_.services[name];
       info.name = name;
@@ -335,15 +346,15 @@ class Builder {
       }
       add_selected(service, info);
     });
-    each<EndpointSlice>([&](const EndpointSlice& slice) {
+    objects_.each<EndpointSlice>([&](const EndpointSlice& slice) {
       auto it = out_.services.find({slice.meta.ns, slice.service});
       if (it != out_.services.end()) add_slice(slice, it->second);
     });
     for (auto& [name, info] : out_.services) finish_service(info);
-    each<CasaPolicy>([&](const CasaPolicy& p) {
+    objects_.each<CasaPolicy>([&](const CasaPolicy& p) {
       for (const auto& endpoint : p.allowed_endpoints) add_implicit(endpoint.service);
     });
-    each<MultiAgentSystem>([&](const MultiAgentSystem& m) {
+    objects_.each<MultiAgentSystem>([&](const MultiAgentSystem& m) {
       for (const auto& app : m.apps)
         if (app.type != policy::AppType::kClient) add_implicit({m.meta.ns, app.service});
     });

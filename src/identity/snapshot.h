@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -26,6 +27,14 @@ struct InvalidPolicy {
 struct ObjectSet {
   std::map<policy::ObjectKey, policy::Object> objects;
   std::vector<InvalidPolicy> invalid;
+
+  // Those of one kind, in the order of their names; the others, which may be many more, are not looked at.
+  template <typename T>
+  void each(auto&& visit) const {
+    constexpr policy::Kind kind = policy::kind_of_type<T>();
+    for (auto it = objects.lower_bound({kind, {}, {}}); it != objects.end() && it->first.kind == kind; ++it)
+      visit(std::get<T>(it->second));
+  }
 };
 
 struct DeclaredCgroup {
@@ -44,6 +53,7 @@ struct Workload {
   std::vector<CgroupInstance> instances;
   std::vector<IpAddress> addresses, addresses_here;  // of its Pods, and of those on this node
   std::vector<policy::ContainerPort> ports;
+  std::set<std::string> nodes;          // of the cluster, that its Pods are on
   bool in_pods = false;                 // its instances are Pods of this node, each with a network namespace of its own
   bool istio_proxy = false;             // one of its Pods has Istio's proxy in it
   std::set<std::uint16_t> probe_ports;  // TCP, that this node's kubelet asks
@@ -112,7 +122,9 @@ struct Snapshot {
   std::vector<Kubepods> kubepods;                // on a node of a cluster
   std::vector<CgroupInstance> kubepods_cgroups;  // of them those that exist
   std::vector<PodPlace> pod_places;              // that exist, those of Pods that are gone already included
-  DnsFacts dns;                                  // the cluster's own resolver included
+  // Nodes of the cluster with a Pod of casad's own that is ready; nothing when casad does not run in Pods.
+  std::optional<std::set<std::string>> enforcing_nodes;
+  DnsFacts dns;  // the cluster's own resolver included
   TokenFacts tokens;
   std::vector<std::string> problems;  // objects that contradict one another, one sentence each
 
@@ -123,6 +135,7 @@ struct Snapshot {
 // What makes a node one of a Kubernetes cluster.
 struct ClusterFacts {
   std::string node_name;           // as in spec.nodeName of its Pods; empty: a bare node, whose workloads are units
+  std::string daemon_namespace;    // of casad's own Pods, which have the label app.kubernetes.io/name: casad
   bool strict = false;             // a Pod that is not known yet is denied everything
   std::vector<Kubepods> kubepods;  // find_kubepods()
   // Of the snapshot before: a Pod that is gone keeps its workload until its cgroup is gone too.

@@ -40,6 +40,7 @@ class World {
     node_.cluster.node_name = node_name;
     node_.cluster.strict = strict;
   }
+  void daemon_namespace(const std::string& ns) { node_.cluster.daemon_namespace = ns; }
   void remove_cgroup(const std::string& path) { std::filesystem::remove_all(node_.mount.root + "/" + path); }
   void cgroup(const std::string& path) { std::filesystem::create_directories(node_.mount.root + "/" + path); }
   void host_address(const char* ip) { node_.host_addresses.push_back(*parse_ip(ip)); }
