@@ -78,6 +78,7 @@ std::string key_of(const Alert& alert) {
     add(place->who ? event::to_string(place->who->kind) : "");
     add(to_string(*place));
   }
+  if (alert.kind == AlertKind::kObjectConflict) add(alert.message);
   return key;
 }
 
@@ -124,9 +125,10 @@ const char* to_string(AlertKind kind) {
     case AlertKind::kInvalidSignature: return "token_invalid_signature";
     case AlertKind::kAlgNone: return "token_alg_none";
     case AlertKind::kDuplicateAuthorization: return "duplicate_authorization";
-    case AlertKind::kAmbiguousHttp: break;
+    case AlertKind::kAmbiguousHttp: return "ambiguous_http";
+    case AlertKind::kObjectConflict: break;
   }
-  return "ambiguous_http";
+  return "object_conflict";
 }
 
 const char* to_string(Severity severity) {
@@ -194,6 +196,18 @@ AlertBook::Told AlertBook::judge(const event::AppNews& news, std::uint64_t flow_
       fmt::format("{} sent {} HTTP that two readers would read in two ways; its connection is not read any further.",
                   to_string(alert.workload), to_string(alert.destination));
   raise(std::move(alert), flow_id, told);
+  return told;
+}
+
+AlertBook::Told AlertBook::conflict(const std::string& ns, std::string message, Time now) {
+  Told told;
+  Alert alert;
+  alert.kind = AlertKind::kObjectConflict;
+  alert.severity = Severity::kMedium;
+  alert.time = alert.last_seen = now;
+  alert.workload.who = std::make_shared<const PeerName>(PeerName{.kind = PeerName::Kind::kNobody, .ns = ns});
+  alert.message = std::move(message);
+  raise(std::move(alert), 0, told);
   return told;
 }
 

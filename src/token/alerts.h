@@ -1,5 +1,5 @@
-// What is wrong with a token or with the request that carried it, told once: the same finding again moves its count and time. Bounded: the
-// alert that did not recur for longest is forgotten first, and counted. Not thread-safe: one owner.
+// What a person should look at, told once: what is wrong with a token or with the request that carried it, and objects that contradict one
+// another. The same finding again moves its count and time. Bounded: the alert that did not recur for longest is forgotten first, and counted. Not thread-safe: one owner.
 #pragma once
 
 #include <array>
@@ -23,8 +23,9 @@ enum class AlertKind : std::uint8_t {
   kAlgNone,
   kDuplicateAuthorization,
   kAmbiguousHttp,
+  kObjectConflict,
 };
-inline constexpr std::size_t kAlertKinds = 6;
+inline constexpr std::size_t kAlertKinds = 7;
 const char* to_string(AlertKind kind);  // token_unexpected_destination, ...
 
 enum class Severity : std::uint8_t { kMedium, kHigh, kCritical };
@@ -65,6 +66,8 @@ class AlertBook {
   // `row`: the token's, with this sighting in it; null when it has no hash.
   Told judge(const event::Sighting& sighting, const Step& step, const TokenRow* row);
   Told judge(const event::AppNews& news, std::uint64_t flow_id);
+  // An object of that namespace is there twice, and differs. `message` names it, and which of the two is in force.
+  Told conflict(const std::string& ns, std::string message, Time now);
   // The verifier's word, which comes after the sightings.
   Told judge_signature(const TokenRow& row);
 

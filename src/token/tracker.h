@@ -28,6 +28,10 @@ class Tracker {
     return row == nullptr ? AlertBook::Told{} : alerts_.judge_signature(*row);
   }
 
+  AlertBook::Told conflict(const std::string& ns, std::string message, Time now) {
+    return alerts_.conflict(ns, std::move(message), now);
+  }
+
   [[nodiscard]] const Ledger& ledger() const { return ledger_; }
   [[nodiscard]] const AlertBook& alerts() const { return alerts_; }
   [[nodiscard]] const Activity& activity() const { return activity_; }
