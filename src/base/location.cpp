@@ -1,10 +1,10 @@
-#include "jwt/location.h"
+#include "base/location.h"
 
 #include <algorithm>
 
 #include "base/text.h"
 
-namespace casa::jwt {
+namespace casa {
 namespace {
 
 constexpr std::size_t kMaxLocation = 2048;
@@ -83,4 +83,4 @@ std::string to_string(const Location& location) {
                      location.host, v6 ? "]" : "", location.port, location.path);
 }
 
-}  // namespace casa::jwt
+}  // namespace casa
