@@ -29,9 +29,18 @@ asio::ip::tcp::endpoint endpoint_of(const IpAddress& ip, std::uint16_t port) {
   return {v6, port};
 }
 
+// Asio reads all certificates of the text.
+Status add_authorities(ssl::context& context, std::string_view pem) {
+  error_code ec;
+  context.add_certificate_authority(asio::buffer(pem.data(), pem.size()), ec);
+  ERR_clear_error();
+  if (ec) return fail(ErrorCode::kInvalidArgument, "cannot read the certificates of the authorities: {}", ec.message());
+  return {};
+}
+
 }  // namespace
 
-Status trust_authorities(ssl::context& context, const std::string& ca_file) {
+Status trust_authorities(ssl::context& context, const std::string& ca_file, std::string_view ca_text) {
   error_code ec;
   context.set_verify_mode(ssl::verify_peer, ec);
   SSL_CTX_set_min_proto_version(context.native_handle(), TLS1_2_VERSION);
@@ -40,6 +49,7 @@ Status trust_authorities(ssl::context& context, const std::string& ca_file) {
     if (ec) return fail(ErrorCode::kInvalidArgument, "cannot read the certificates in {}: {}", ca_file, ec.message());
     return {};
   }
+  if (!ca_text.empty()) return add_authorities(context, ca_text);
   context.set_default_verify_paths(ec);
   for (const char* bundle : kBundles) {
     struct stat st{};

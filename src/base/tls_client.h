@@ -7,6 +7,7 @@
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/ssl/ssl_stream.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -18,9 +19,9 @@ namespace casa {
 using PlainStream = boost::beast::tcp_stream;
 using TlsStream = boost::beast::ssl_stream<boost::beast::tcp_stream>;
 
-// TLS 1.2 or newer; the server must have a certificate of an authority in `ca_file` (PEM), of the system's when that is empty. Made anew
-// for each connection: the file may have been renewed.
-Status trust_authorities(boost::asio::ssl::context& context, const std::string& ca_file);
+// TLS 1.2 or newer; the server must have a certificate of an authority in `ca_file` or in `ca_text` (PEM), of the system's when both are
+// empty. Made anew for each connection: the file may have been renewed.
+Status trust_authorities(boost::asio::ssl::context& context, const std::string& ca_file, std::string_view ca_text = {});
 
 // Tries the addresses one after the other, four at most, until one can be connected to.
 boost::asio::awaitable<Status> connect_any(PlainStream& stream, const Location& location,
