@@ -26,7 +26,8 @@ std::size_t JsonSplit::skip_string(std::string_view piece, std::size_t at) {
   }
   while (at < piece.size()) {
     const void* found = std::memchr(piece.data() + at, '"', piece.size() - at);
-    std::size_t quote = found == nullptr ? piece.size() : static_cast<std::size_t>(static_cast<const char*>(found) - piece.data());
+    std::size_t quote =
+        found == nullptr ? piece.size() : static_cast<std::size_t>(static_cast<const char*>(found) - piece.data());
     std::size_t first = quote;
     while (first > at && piece[first - 1] == '\\') --first;
     bool odd = (quote - first) % 2 != 0;
@@ -84,7 +85,8 @@ Status JsonSplit::feed(std::string_view piece) {
   for (std::size_t at = 0; at < piece.size();) {
     if (taking_) {
       at = feed_object(piece, at);
-      if (object_.size() > most_) return fail(ErrorCode::kLimit, "the server sent an object of more than {} bytes", most_);
+      if (object_.size() > most_)
+        return fail(ErrorCode::kLimit, "the server sent an object of more than {} bytes", most_);
       if (depth_ == object_depth_ && !in_string_) TRY(end_object());
       continue;
     }
@@ -116,7 +118,8 @@ Status JsonSplit::feed(std::string_view piece) {
 
 // A list outside its items.
 Status JsonSplit::feed_rest(char c) {
-  if (rest_.size() >= kMaxRest) return fail(ErrorCode::kLimit, "the server sent a list with {} bytes beside its items", kMaxRest);
+  if (rest_.size() >= kMaxRest)
+    return fail(ErrorCode::kLimit, "the server sent a list with {} bytes beside its items", kMaxRest);
   if (ended_ || (depth_ == 0 && c != '{')) {
     if (is_space(c)) return {};
     return broken(ended_ ? "something behind its end" : "no object");
@@ -137,7 +140,8 @@ Status JsonSplit::feed_rest(char c) {
     in_string_ = true;
     if (depth_ == 1) key_begin_ = rest_.size();
   } else if (c == '{' || c == '[') {
-    bool items = c == '[' && depth_ == 1 && std::string_view(rest_).substr(key_begin_, key_end_ - key_begin_) == "items";
+    bool items =
+        c == '[' && depth_ == 1 && std::string_view(rest_).substr(key_begin_, key_end_ - key_begin_) == "items";
     ++depth_;
     in_items_ = items;
   } else if (c == '}' || c == ']') {

@@ -34,7 +34,9 @@ class JsonSplit {
   std::size_t skip_string(std::string_view piece, std::size_t at);
   std::size_t feed_object(std::string_view piece, std::size_t at);
   Status feed_rest(char c);
-  [[nodiscard]] bool between_objects() const { return shape_ == Shape::kStream ? depth_ == 0 : in_items_ && depth_ == 2; }
+  [[nodiscard]] bool between_objects() const {
+    return shape_ == Shape::kStream ? depth_ == 0 : in_items_ && depth_ == 2;
+  }
   Status begin_object();
   Status end_object();
 

@@ -103,8 +103,7 @@ Status read_server(std::string url, KubeAccess& access) {
   if (access.server.kind != Location::Kind::kHttps)
     return fail(ErrorCode::kInvalidArgument, "'{}' is no https:// URL", url);
   if (access.server.path == "/") access.server.path.clear();
-  if (access.server.path.find('?') != std::string::npos)
-    return fail(ErrorCode::kInvalidArgument, "it has a query (?)");
+  if (access.server.path.find('?') != std::string::npos) return fail(ErrorCode::kInvalidArgument, "it has a query (?)");
   return {};
 }
 
@@ -123,8 +122,8 @@ class Reader {
     TRY(read_cluster(cluster, yaml_.named("clusters", cluster, "cluster")));
     if (!user.empty()) TRY(read_user(user, yaml_.named("users", user, "user")));
     if (access_.token.empty() && access_.token_file.empty() && access_.certificate.empty())
-      return wrong("users", fmt::format("gives context '{}' no token, tokenFile or client-certificate to log in with",
-                                        context));
+      return wrong("users",
+                   fmt::format("gives context '{}' no token, tokenFile or client-certificate to log in with", context));
     return std::move(access_);
   }
 
@@ -217,7 +216,8 @@ Result<KubeAccess> read_service_account(const std::string& dir) {
   KubeAccess access;
   auto ip = parse_ip(host);
   bool bracket = ip && !ip->is_v4();
-  Status server = read_server(fmt::format("https://{}{}{}:{}", bracket ? "[" : "", host, bracket ? "]" : "", port), access);
+  Status server =
+      read_server(fmt::format("https://{}{}{}:{}", bracket ? "[" : "", host, bracket ? "]" : "", port), access);
   if (!server)
     return fail(ErrorCode::kInvalidArgument, "KUBERNETES_SERVICE_HOST ({}) and KUBERNETES_SERVICE_PORT ({}): {}", host,
                 port, server.error().context);

@@ -183,8 +183,6 @@ StatusText KubeJson::read_status(std::string& text) {
   return status;
 }
 
-std::uint64_t version_number(std::string_view version) {
-  return parse_number(version, UINT64_MAX).value_or(0);
-}
+std::uint64_t version_number(std::string_view version) { return parse_number(version, UINT64_MAX).value_or(0); }
 
 }  // namespace casa::source
