@@ -35,8 +35,8 @@ int report(const casa::Error& error) {
 struct RunFlags {
   std::string config_path = casa::app::kDefaultConfigPath;
   std::string policy_dir, api_socket, cgroup_root, bpffs, state_dir, log_level, enforcement, resolv_conf;
-  std::string jwks, jwks_ca, node_name;
-  bool strict = false;
+  std::string jwks, jwks_ca, node_name, kubeconfig;
+  bool strict = false, in_cluster = false;
 };
 
 void add_run_flags(CLI::App& app, RunFlags& flags) {
@@ -58,6 +58,9 @@ void add_run_flags(CLI::App& app, RunFlags& flags) {
   app.add_option("--node-name", flags.node_name,
                  "this node of a Kubernetes cluster, as in spec.nodeName of its Pods (kubernetes.nodeName)");
   app.add_flag("--strict", flags.strict, "denies everything to a Pod that is not known yet (kubernetes.strict)");
+  app.add_option("--kubeconfig", flags.kubeconfig,
+                 "takes objects from the API server that this file names, too (kubernetes.kubeconfig)");
+  app.add_flag("--in-cluster", flags.in_cluster, "the same as the Pod's service account says (kubernetes.inCluster)");
 }
 
 casa::Result<Config> make_config(const CLI::App& app, const RunFlags& flags) {
@@ -78,6 +81,8 @@ casa::Result<Config> make_config(const CLI::App& app, const RunFlags& flags) {
   if (!flags.jwks.empty()) config.tokens.signature.enabled = true;
   if (!flags.enforcement.empty()) config.audit = flags.enforcement == "audit";
   take(flags.node_name, config.kubernetes.node_name);
+  take(flags.kubeconfig, config.kubernetes.kubeconfig);
+  config.kubernetes.in_cluster = config.kubernetes.in_cluster || flags.in_cluster;
   config.kubernetes.strict = config.kubernetes.strict || flags.strict;
   TRY(casa::app::check_config(config));
   return config;

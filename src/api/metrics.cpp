@@ -60,6 +60,14 @@ void write_status(MetricsWriter& out, const StatusView& status) {
       .sample(status.problems.size());
   out.family("casad_generation", kGauge, "The generation of the policies in force; 0: none yet.")
       .sample(status.generation);
+  out.family("casad_source_up", kGauge, "Whether a source of objects is well: /v1/status says why not.");
+  for (const auto& source : status.sources)
+    out.sample({{"source", source.kind}, {"location", source.location}}, source.problem.empty() ? 1 : 0);
+  out.family("casad_source_last_contact_timestamp_seconds", kGauge,
+             "When a server that objects come from last said anything, since the epoch.");
+  for (const auto& source : status.sources)
+    if (source.last_contact)
+      out.sample({{"source", source.kind}, {"location", source.location}}, seconds_of(*source.last_contact));
   out.family("casad_objects", kGauge, "How many there are, by what they are.");
   for (const auto& [kind, count] : status.counts) out.sample({{"kind", kind}}, count);
   out.family("casad_map_entries", kGauge, "Used entries of a kernel map.");

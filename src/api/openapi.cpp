@@ -130,7 +130,9 @@ constexpr std::string_view kSchemas = R"json("schemas": {
   "NotReady": {"type": "object", "required": ["type", "title", "status", "detail", "phase", "problems"], "properties": {
     "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"},
     "phase": {"type": "string"}, "problems": {"$ref": "#/components/schemas/Strings"}}},
-  "Ready": {"type": "object", "required": ["ready"], "properties": {"ready": {"type": "boolean"}}},
+  "Ready": {"type": "object", "required": ["ready", "phase", "problems"], "properties": {"ready": {"type": "boolean"},
+    "phase": {"type": "string", "enum": ["enforcing", "degraded"], "description": "degraded: what is in the kernel is in force, and problems says what is wrong."},
+    "problems": {"type": "array", "items": {"type": "string"}}}},
   "Status": {"type": "object", "required": ["version", "started", "ready", "phase", "problems", "generation", "adopted", "sources", "counts", "maps", "features", "enforcementGaps"], "properties": {
     "version": {"type": "string"},
     "started": {"$ref": "#/components/schemas/Time"},
@@ -155,7 +157,8 @@ constexpr std::string_view kSchemas = R"json("schemas": {
     "kind": {"type": "string"}, "location": {"type": "string"},
     "problem": {"type": "string", "description": "Absent when all is well."},
     "documents": {"type": "integer"}, "objects": {"type": "integer"}, "badDocuments": {"type": "integer"},
-    "lastChange": {"$ref": "#/components/schemas/Time"}}},
+    "lastChange": {"$ref": "#/components/schemas/Time"},
+    "lastContact": {"$ref": "#/components/schemas/Time", "description": "Of a server: when it last said anything."}}},
   "MapUse": {"type": "object", "required": ["name", "used", "capacity"], "properties": {
     "name": {"type": "string"}, "used": {"type": "integer"}, "capacity": {"type": "integer"}}},
   "Policy": {"type": "object", "required": ["kind", "namespace", "name", "phase", "allowedEndpoints", "allowedSources"], "properties": {
@@ -268,7 +271,7 @@ constexpr std::string_view kTokenSchemas =
   "Via": {"type": "string", "enum": ["wire", "tls"], "description": "Read from packets, or by an observer of a TLS library."},
   "Signature": {"type": "string", "enum": ["unverified", "valid", "invalid", "expired", "unknown_key"]},
   "Unread": {"type": "string", "enum": ["start", "opaque", "truncated", "ambiguous"], "description": "Why a connection is not read (any more): older than the programs; not HTTP in clear text; a head or token longer than is read, or out of step; HTTP that two readers would read in two ways. Absent: nothing was missed."},
-  "AlertKind": {"type": "string", "enum": ["token_unexpected_destination", "token_replay", "token_invalid_signature", "token_alg_none", "duplicate_authorization", "ambiguous_http"]},
+  "AlertKind": {"type": "string", "enum": ["token_unexpected_destination", "token_replay", "token_invalid_signature", "token_alg_none", "duplicate_authorization", "ambiguous_http", "object_conflict"]},
   "Coverage": {"type": "object", "required": ["connections", "unread", "kinds"], "description": "How far requests could be read. What was not seen may have happened all the same: see docs/tokens.md.", "properties": {
     "connections": {"type": "object", "required": ["http", "http2", "tls", "other"], "description": "By what their first bytes are.", "properties": {
       "http": {"type": "integer"}, "http2": {"type": "integer"}, "tls": {"type": "integer"}, "other": {"type": "integer"}}},

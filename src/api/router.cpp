@@ -244,7 +244,11 @@ Reply answer_health(const Call&) { return {200, kPlainText, "ok\n", false, {}}; 
 Reply answer_ready(const Call& call) {
   StatusView status = call.state.status();
   if (!status.ready) return not_ready(status.phase, status.problems);
-  return {200, kJson, R"({"ready":true})", false, {}};
+  JsonWriter out;
+  out.begin_object().field("ready", true).field("phase", status.phase);
+  write_strings(out, "problems", status.problems);
+  out.end_object();
+  return json_reply(out);
 }
 
 Reply answer_openapi(const Call&) { return {200, kJson, std::string(openapi_json()), false, {}}; }

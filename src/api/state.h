@@ -18,11 +18,12 @@ namespace casa::api {
 using Time = std::chrono::system_clock::time_point;
 
 struct SourceView {
-  std::string kind;      // "directory"
-  std::string location;  // path
+  std::string kind;      // "directory", "kubernetes"
+  std::string location;  // path; "in-cluster"
   std::string problem;   // empty when well
   std::size_t documents = 0, objects = 0, bad_documents = 0;
   std::optional<Time> last_change;
+  std::optional<Time> last_contact;  // of a server: when it last said anything
 };
 
 struct StatusView {

@@ -25,6 +25,7 @@ void write(JsonWriter& out, const SourceView& source) {
   optional_text(out, "problem", source.problem);
   out.field("documents", source.documents).field("objects", source.objects).field("badDocuments", source.bad_documents);
   optional_time(out, "lastChange", source.last_change);
+  optional_time(out, "lastContact", source.last_contact);
   out.end_object();
 }
 

@@ -23,7 +23,8 @@ using policy::Report;
 constexpr std::array<std::string_view, 11> kKeys = {"policyDir", "apiSocket", "cgroupRoot",  "bpffs",
                                                     "stateDir",  "logLevel",  "enforcement", "limits",
                                                     "dns",       "tokens",    "kubernetes"};
-constexpr std::array<std::string_view, 2> kKubernetesKeys = {"nodeName", "strict"};
+constexpr std::array<std::string_view, 5> kKubernetesKeys = {"nodeName", "strict", "kubeconfig", "inCluster",
+                                                             "namespace"};
 constexpr std::array<std::string_view, 3> kDnsKeys = {"resolvers", "resolvConf", "clusterDomain"};
 constexpr std::array<std::string_view, 2> kTokenKeys = {"eventClasses", "signature"};
 constexpr std::array<std::string_view, 4> kSignatureKeys = {"enabled", "jwks", "ca", "refreshSeconds"};
@@ -152,6 +153,10 @@ void read_kubernetes(Report& report, const Path& path, const Node* node, Kuberne
   if (auto value = policy::read_checked(report, path / "nodeName", fields["nodeName"], policy::check_subdomain))
     config.node_name = *value;
   if (auto value = policy::read_bool(report, path / "strict", fields["strict"])) config.strict = *value;
+  if (auto value = policy::read_text(report, path / "kubeconfig", fields["kubeconfig"])) config.kubeconfig = *value;
+  if (auto value = policy::read_bool(report, path / "inCluster", fields["inCluster"])) config.in_cluster = *value;
+  if (auto value = policy::read_checked(report, path / "namespace", fields["namespace"], policy::check_label_name))
+    config.daemon_namespace = *value;
 }
 
 void read_document(Report& report, const Node* root, Config& config) {
@@ -232,6 +237,12 @@ Status check_config(const Config& config) {
   if (config.kubernetes.strict && config.kubernetes.node_name.empty())
     return fail(ErrorCode::kInvalidArgument,
                 "kubernetes.strict is about Pods of a node; write kubernetes.nodeName as well");
+  if (config.kubernetes.has_server() && config.kubernetes.node_name.empty())
+    return fail(ErrorCode::kInvalidArgument,
+                "which of the API server's Pods are here? Write kubernetes.nodeName (--node-name) as well");
+  if (config.kubernetes.in_cluster && !config.kubernetes.kubeconfig.empty())
+    return fail(ErrorCode::kInvalidArgument,
+                "kubernetes.kubeconfig and kubernetes.inCluster are two ways to the API server; write one of them");
   return {};
 }
 

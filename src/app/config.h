@@ -28,6 +28,12 @@ struct TokenConfig {
 struct KubernetesConfig {
   std::string node_name;  // as in spec.nodeName of its Pods; empty: a bare node
   bool strict = false;    // a Pod that is not known yet is denied everything
+  // The API server as a source of objects, beside the policy directory: by a kubeconfig's path, or as the Pod's service account says.
+  std::string kubeconfig;
+  bool in_cluster = false;
+  std::string daemon_namespace = "casa-system";  // of casad's own Pods
+
+  [[nodiscard]] bool has_server() const { return in_cluster || !kubeconfig.empty(); }
 };
 
 struct Config {

@@ -62,8 +62,7 @@ Status Daemon::start() {
   for (const auto& denial : datapath_->denials()) decoder_.start_from(denial.key, denial.value);
   server_ = std::make_unique<api::Server>(io_, *this, api::ServerOptions{.socket_path = config_.api_socket});
   TRY(server_->start());
-  source_ = std::make_unique<source::DirectorySource>(io_, config_.policy_dir, static_cast<source::Handler&>(*this));
-  TRY(source_->start());
+  TRY(start_sources());
   TRY(start_signatures());
   TRY(start_dns());
   watch_signals();
@@ -82,7 +81,9 @@ Status Daemon::run() {
   io_.run();
   notify_service_manager("STOPPING=1");
   server_->stop();
-  source_->stop();
+  directory_->stop();
+  if (kubernetes_) kubernetes_->stop();
+  if (status_writer_) status_writer_->stop();
   resolv_conf_->stop();
   resolver_->stop();
   if (signatures_) signatures_->stop();
@@ -113,34 +114,8 @@ void Daemon::note_problem(const std::string& key, std::string problem) {
   spdlog::warn("{}: {}", key, known);
 }
 
-void Daemon::on_upsert(source::Document document) {
-  last_change_ = std::chrono::system_clock::now();
-  Status kept = documents_.upsert(document);
-  note_problem("last good copies", kept ? "" : kept.error().context);
-}
-
-void Daemon::on_remove(const std::string& origin) {
-  last_change_ = std::chrono::system_clock::now();
-  documents_.remove(origin);
-}
-
-void Daemon::on_unreadable(const std::string& origin, const std::string& path, const Error& error) {
-  last_change_ = std::chrono::system_clock::now();
-  documents_.unreadable(origin, path, error);
-}
-
-void Daemon::on_health(const std::string& problem) {
-  source_problem_ = problem;
-  note_problem("policy directory", problem);
-}
-
-void Daemon::on_synced() {
-  synced_ = true;
-  schedule_rebuild();
-}
-
 void Daemon::schedule_rebuild() {
-  if (!synced_ || !dns_known_ || rebuild_pending_) return;
+  if (!is_synced() || !dns_known_ || rebuild_pending_) return;
   rebuild_pending_ = true;
   rebuild_timer_.expires_after(kRebuildDelay);
   rebuild_timer_.async_wait([this](boost::system::error_code error) {
@@ -154,7 +129,7 @@ void Daemon::schedule_rebuild() {
 // generation that an earlier run left in the kernel stays, also one of another ABI version.
 bool Daemon::may_commit() {
   bool in_force = datapath_->generation() != 0 || datapath_->stands_beside_another();
-  bool blind = !source_problem_.empty() && documents_.size() == 0 && in_force;
+  bool blind = !files_->problem().empty() && documents_.count(false).documents == 0 && in_force;
   note_problem(
       "generation",
       blind ? "the policy directory cannot be read, so the generation found in the kernel stays in force" : "");
@@ -167,8 +142,8 @@ void Daemon::rebuild() {
   const identity::ObjectSet& objects = documents_.objects();
   identity::NodeFacts node{mount_, addresses ? *addresses : std::vector<IpAddress>{}, dns_, tokens_, {}};
   if (!config_.kubernetes.node_name.empty())
-    node.cluster = {config_.kubernetes.node_name, config_.kubernetes.strict, identity::find_kubepods(mount_),
-                    snapshot_.pod_places};
+    node.cluster = {config_.kubernetes.node_name, config_.kubernetes.daemon_namespace, config_.kubernetes.strict,
+                    identity::find_kubepods(mount_), snapshot_.pod_places};
   identity::Snapshot snapshot = identity::build_snapshot(objects, node, allocator_);
   compile::Compiled compiled = compile::compile(objects, snapshot, allocator_, config_.audit);
   if (!may_commit()) {
@@ -202,6 +177,7 @@ void Daemon::after_commit(bool changed) {
              ? problems_.erase(it)
              : std::next(it);
   for (auto& [key, problem] : found) note_problem(key, std::move(problem));
+  tell_conflicts();
 
   attach();
   if (!attached_ || !(changed || fresh_attachment_)) return;

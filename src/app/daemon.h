@@ -21,7 +21,9 @@
 #include "api/state.h"
 #include "app/config.h"
 #include "app/documents.h"
+#include "app/inlet.h"
 #include "app/signatures.h"
+#include "app/status_writer.h"
 #include "app/tls_observers.h"
 #include "compile/compile.h"
 #include "datapath/datapath.h"
@@ -31,12 +33,13 @@
 #include "identity/node.h"
 #include "identity/snapshot.h"
 #include "source/directory.h"
+#include "source/kube_source.h"
 #include "store/flow_history.h"
 #include "token/tracker.h"
 
 namespace casa::app {
 
-class Daemon final : public api::State, private source::Handler {
+class Daemon final : public api::State {
  public:
   explicit Daemon(Config config);
   ~Daemon() override;
@@ -56,13 +59,15 @@ class Daemon final : public api::State, private source::Handler {
   [[nodiscard]] const api::Feed& feed() const override { return feed_; }
 
  private:
-  void on_upsert(source::Document document) override;
-  void on_remove(const std::string& origin) override;
-  void on_unreadable(const std::string& origin, const std::string& path, const Error& error) override;
-  void on_synced() override;
-  void on_health(const std::string& problem) override;
-
   Status start();
+  // sources.cpp
+  Status start_sources();
+  [[nodiscard]] bool is_synced() const;
+  void on_source_problem(const std::string& key, std::string problem);
+  bool on_api_document(const source::Document& document);
+  void on_api_remove(const std::string& origin);
+  void tell_conflicts();
+  [[nodiscard]] std::vector<api::SourceView> source_views() const;
   Status prepare_state_dir();
   void schedule_rebuild();
   void rebuild();
@@ -76,7 +81,8 @@ class Daemon final : public api::State, private source::Handler {
   Status start_dns();
   void on_resolv_conf(const dns::ResolvConf& conf);
   void learn(const std::string& fqdn, const std::vector<dns::Record>& records, std::uint32_t least_seconds);
-  void tell_key_server();
+  [[nodiscard]] std::set<std::string> own_names() const;
+  void tell_servers();
   void follow_names();
   void keep_names();
   [[nodiscard]] std::vector<api::EndpointView> named_endpoints() const;
@@ -121,7 +127,11 @@ class Daemon final : public api::State, private source::Handler {
   identity::Allocator allocator_;
   Documents documents_;
   std::unique_ptr<datapath::Datapath> datapath_;
-  std::unique_ptr<source::DirectorySource> source_;
+  std::unique_ptr<Inlet> files_, api_;  // the second is null without an API server
+  std::unique_ptr<source::DirectorySource> directory_;
+  std::unique_ptr<source::KubernetesSource> kubernetes_;
+  std::unique_ptr<StatusWriter> status_writer_;  // as kubernetes_
+  std::string api_host_;                         // of the API server, when it is a name
   std::unique_ptr<api::Server> server_;
   std::unique_ptr<dns::ResolvConfWatch> resolv_conf_;
   std::unique_ptr<dns::Resolver> resolver_;
@@ -140,9 +150,9 @@ class Daemon final : public api::State, private source::Handler {
 
   const std::chrono::system_clock::time_point started_;
   std::map<std::string, std::string> problems_;  // by what is concerned
-  std::optional<std::chrono::system_clock::time_point> generation_time_, last_change_;
-  std::string digest_, source_problem_;
-  bool synced_ = false, attached_ = false, rebuild_pending_ = false;
+  std::optional<std::chrono::system_clock::time_point> generation_time_;
+  std::string digest_;
+  bool attached_ = false, rebuild_pending_ = false;
   bool fresh_attachment_ = false;  // what went on before it is still to be looked through
   std::chrono::system_clock::time_point seen_attached_;
   std::vector<api::StatusView::Gap> gaps_;  // only the newest can be open

@@ -6,9 +6,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <fstream>
-#include <set>
 #include <sstream>
 
 #include "base/fd.h"
@@ -19,6 +19,9 @@ namespace {
 policy::Syntax syntax_of(source::Format format) {
   return format == source::Format::kJson ? policy::Syntax::kJson : policy::Syntax::kYaml;
 }
+
+constexpr std::string_view kApiPrefix = "kubernetes:";
+bool is_api_origin(std::string_view origin) { return origin.starts_with(kApiPrefix); }
 
 std::string first_error(const policy::ParseResult& result) {
   for (const auto& diagnostic : result.diagnostics)
@@ -59,86 +62,198 @@ Status Documents::keep_copy(const source::Document& document) {
   return write_file(path, document.bytes);
 }
 
+void Documents::set_problem(const std::string& origin, Entry& entry, std::string problem) {
+  entry.problem = std::move(problem);
+  if (entry.problem.empty()) with_problem_.erase(origin);
+  else with_problem_.insert(origin);
+}
+
 void Documents::fall_back(const std::string& origin, const std::string& path, Entry& entry, std::string problem) {
-  if (!entry.has_good) {
+  if (!entry.has_good && !is_api_origin(origin)) {
     std::ifstream copy(copy_path(origin), std::ios::binary);
     if (copy.is_open()) {
       std::string bytes((std::istreambuf_iterator<char>(copy)), {});
       policy::ParseResult result = policy::parse_text(path, bytes, policy::syntax_of(origin));
-      if (result.syntax_ok) {
-        entry.good = std::move(result);
-        entry.has_good = true;
-      }
+      if (result.syntax_ok) replace(origin, entry, std::move(result));
     }
   }
-  entry.problem = problem + (entry.has_good ? "; what it said before stays in force" : "; nothing of it is in force");
+  set_problem(origin, entry,
+              problem + (entry.has_good ? "; what it said before stays in force" : "; nothing of it is in force"));
+}
+
+void Documents::put(const std::string& origin, Entry& entry, policy::Object&& object) {
+  policy::ObjectKey key = policy::key_of(object);
+  entry.keys.push_back(key);
+  bool api = is_api_origin(origin);
+  auto [in_force, fresh] = objects_.objects.try_emplace(key);
+  if (!fresh) {
+    auto holder = file_of_.find(key);
+    bool stays = holder == file_of_.end() || (!api && holder->second < origin);
+    if (stays) {
+      entry.shadowed.push_back(std::move(object));
+      shadowed_[key].insert(origin);
+      return;
+    }
+    documents_.at(holder->second).shadowed.push_back(std::move(in_force->second));
+    shadowed_[key].insert(holder->second);
+  }
+  in_force->second = std::move(object);
+  if (api) file_of_.erase(key);
+  else file_of_[key] = origin;
+}
+
+void Documents::take_back(const std::string& origin, Entry& entry) {
+  bool api = is_api_origin(origin);
+  for (const auto& key : entry.keys) {
+    auto waiting = shadowed_.find(key);
+    auto holder = file_of_.find(key);
+    if (!api && (holder == file_of_.end() || holder->second != origin)) {
+      waiting->second.erase(origin);
+      if (waiting->second.empty()) shadowed_.erase(waiting);
+      continue;
+    }
+    if (waiting == shadowed_.end()) {
+      objects_.objects.erase(key);
+      if (holder != file_of_.end()) file_of_.erase(holder);
+      continue;
+    }
+    std::string next = *waiting->second.begin();
+    auto& shadowed = documents_.at(next).shadowed;
+    auto object = std::ranges::find(shadowed, key, policy::key_of);
+    objects_.objects[key] = std::move(*object);
+    shadowed.erase(object);
+    file_of_[key] = next;
+    waiting->second.erase(next);
+    if (waiting->second.empty()) shadowed_.erase(waiting);
+  }
+  entry.keys.clear();
+  entry.shadowed.clear();
+  entry.invalid.clear();
+  if (with_invalid_.erase(origin) != 0) invalid_listed_ = false;
+}
+
+void Documents::replace(const std::string& origin, Entry& entry, policy::ParseResult&& result) {
+  take_back(origin, entry);
+  for (auto& object : result.objects) put(origin, entry, std::move(object));
+  entry.invalid = std::move(result.invalid);
+  if (!entry.invalid.empty()) {
+    with_invalid_.insert(origin);
+    invalid_listed_ = false;
+  }
+  entry.has_good = true;
+}
+
+void Documents::upsert_api_object(const source::Document& document) {
+  auto kind = policy::kind_of(document.kind);
+  Entry& entry = documents_[document.origin];
+  if (!kind)
+    return set_problem(document.origin, entry,
+                       fmt::format("{}: casad reads no objects of kind {}", document.path, document.kind));
+  policy::ParseResult result = policy::parse_api_object(document.path, document.bytes, *kind);
+  if (!result.syntax_ok) return fall_back(document.origin, document.path, entry, first_error(result));
+  set_problem(document.origin, entry, first_error(result));
+  replace(document.origin, entry, std::move(result));
 }
 
 Status Documents::upsert(const source::Document& document) {
+  if (document.format == source::Format::kApiObject) {
+    upsert_api_object(document);
+    return {};
+  }
   policy::ParseResult result = policy::parse_text(document.path, document.bytes, syntax_of(document.format));
-  merged_ = false;
   Entry& entry = documents_[document.origin];
   if (!result.syntax_ok) {
     fall_back(document.origin, document.path, entry, first_error(result));
     // Nothing good is known of it: the policies that can still be made out count as invalid, so their workloads are denied.
-    if (!entry.has_good) entry.good.invalid = std::move(result.invalid);
+    if (!entry.has_good) {
+      replace(document.origin, entry, std::move(result));
+      entry.has_good = false;
+    }
     return {};
   }
   // An emptied file is more often a save that broke off than a wish; to take its objects back, delete it.
   if (result.objects.empty() && result.invalid.empty() && result.ok()) {
     fall_back(document.origin, document.path, entry,
               fmt::format("{}: the file has no object any more; delete it to take its objects back", document.path));
-    if (!entry.good.objects.empty() || !entry.good.invalid.empty()) return {};
+    if (!entry.keys.empty() || !entry.invalid.empty()) return {};
   }
-  entry.problem = result.ok() ? "" : first_error(result);
-  entry.good = std::move(result);
-  entry.has_good = true;
+  set_problem(document.origin, entry, result.ok() ? "" : first_error(result));
+  replace(document.origin, entry, std::move(result));
   return keep_copy(document);
 }
 
 void Documents::remove(const std::string& origin) {
-  merged_ = false;
-  documents_.erase(origin);
-  ::unlink(copy_path(origin).c_str());
+  auto it = documents_.find(origin);
+  if (it != documents_.end()) {
+    take_back(origin, it->second);
+    set_problem(origin, it->second, "");
+    documents_.erase(it);
+  }
+  if (!is_api_origin(origin)) ::unlink(copy_path(origin).c_str());
 }
 
 void Documents::unreadable(const std::string& origin, const std::string& path, const Error& error) {
-  merged_ = false;
   fall_back(origin, path, documents_[origin], fmt::format("{}: {}", path, error.context));
 }
 
-std::size_t Documents::bad() const {
-  std::size_t count = 0;
-  for (const auto& [origin, entry] : documents_) count += entry.problem.empty() ? 0 : 1;
-  return count;
+Documents::Counts Documents::count(bool api) const {
+  Counts counts;
+  // '/' and letters of paths sort on both sides of the prefix, so the API server's documents are one range.
+  auto first = documents_.lower_bound(std::string(kApiPrefix));
+  for (auto it = first; it != documents_.end() && is_api_origin(it->first); ++it) ++counts.documents;
+  auto count_in = [&](const std::set<std::string>& origins) {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(origins, [&](const auto& origin) { return is_api_origin(origin) == api; }));
+  };
+  counts.objects = objects_.objects.size() - file_of_.size();
+  if (!api) {
+    counts.documents = documents_.size() - counts.documents;
+    counts.objects = file_of_.size();
+  }
+  counts.bad = count_in(with_problem_);
+  for (const auto& origin : with_invalid_)
+    if (is_api_origin(origin) == api) counts.objects += documents_.at(origin).invalid.size();
+  return counts;
 }
 
 std::vector<std::string> Documents::problems() const {
   std::vector<std::string> found;
-  for (const auto& [origin, entry] : documents_)
-    if (!entry.problem.empty()) found.push_back(entry.problem);
-  std::map<policy::ObjectKey, std::string> seen;
-  for (const auto& [origin, entry] : documents_) {
-    for (const auto& object : entry.good.objects) {
-      auto [it, fresh] = seen.emplace(policy::key_of(object), policy::meta_of(object).where.file);
-      if (!fresh)
-        found.push_back(fmt::format("{} stands in {} and in {}; the first is in force", policy::to_string(it->first),
-                                    it->second, policy::meta_of(object).where.file));
-    }
+  for (const auto& origin : with_problem_) found.push_back(documents_.at(origin).problem);
+  for (const auto& [key, origins] : shadowed_) {
+    auto holder = file_of_.find(key);
+    if (holder == file_of_.end()) continue;  // a conflict
+    for (const auto& origin : origins)
+      found.push_back(fmt::format("{} stands in {} and in {}; the first is in force", policy::to_string(key),
+                                  where_of(key), where_of(key, origin)));
   }
   return found;
 }
 
-const identity::ObjectSet& Documents::objects() const {
-  if (merged_) return objects_;
-  identity::ObjectSet set;
-  for (const auto& [origin, entry] : documents_) {
-    for (const auto& object : entry.good.objects) set.objects.emplace(policy::key_of(object), object);
-    for (const auto& invalid : entry.good.invalid)
-      set.invalid.push_back({{invalid.key.ns, invalid.key.name}, invalid.target_name, invalid.message, origin});
+std::map<policy::ObjectKey, std::string> Documents::conflicts() const {
+  std::map<policy::ObjectKey, std::string> found;
+  for (const auto& [key, origins] : shadowed_) {
+    if (file_of_.contains(key)) continue;
+    found.emplace(key, fmt::format("{} stands in the API server and in {}; the API server's is in force",
+                                   policy::to_string(key), where_of(key, *origins.begin())));
   }
-  objects_ = std::move(set);
-  merged_ = true;
+  return found;
+}
+
+const std::string& Documents::where_of(const policy::ObjectKey& key) const {
+  return policy::meta_of(objects_.objects.at(key)).where.file;
+}
+
+const std::string& Documents::where_of(const policy::ObjectKey& key, const std::string& origin) const {
+  return policy::meta_of(*std::ranges::find(documents_.at(origin).shadowed, key, policy::key_of)).where.file;
+}
+
+const identity::ObjectSet& Documents::objects() const {
+  if (invalid_listed_) return objects_;
+  objects_.invalid.clear();
+  for (const auto& origin : with_invalid_)
+    for (const auto& invalid : documents_.at(origin).invalid)
+      objects_.invalid.push_back({{invalid.key.ns, invalid.key.name}, invalid.target_name, invalid.message, origin});
+  invalid_listed_ = true;
   return objects_;
 }
 

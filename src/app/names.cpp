@@ -34,7 +34,7 @@ Status Daemon::start_dns() {
       io_,
       [this](const std::string& fqdn, const std::vector<dns::Record>& records) {
         learn(fqdn, records, kGraceSeconds);
-        if (signatures_ && fqdn == signatures_->host()) tell_key_server();
+        if (own_names().contains(fqdn)) tell_servers();
       },
       [](const std::string&) {});
   resolv_conf_ = std::make_unique<dns::ResolvConfWatch>(
@@ -43,7 +43,7 @@ Status Daemon::start_dns() {
         note_problem("resolv.conf", config_.resolvers.empty() ? problem : "");
         if (!dns_known_) on_resolv_conf({});
       });
-  if (signatures_ && !signatures_->host().empty()) resolver_->set_names({signatures_->host()});
+  resolver_->set_names(own_names());
   return resolv_conf_->start();
 }
 
@@ -80,12 +80,25 @@ void Daemon::learn(const std::string& fqdn, const std::vector<dns::Record>& reco
   note_problem("name " + fqdn, problem);
 }
 
-void Daemon::tell_key_server() {
-  std::vector<IpAddress> addresses;
-  for (const auto& [fqdn, state] : resolver_->states())
-    for (const auto& record : state.good)
-      if (fqdn == signatures_->host()) addresses.push_back(record.address);
-  signatures_->set_addresses(std::move(addresses));
+// Of the servers that casad itself asks: whoever gives the keys, the API server.
+std::set<std::string> Daemon::own_names() const {
+  std::set<std::string> names;
+  if (signatures_ && !signatures_->host().empty()) names.insert(signatures_->host());
+  if (!api_host_.empty()) names.insert(api_host_);
+  return names;
+}
+
+void Daemon::tell_servers() {
+  auto states = resolver_->states();
+  auto addresses_of = [&](const std::string& host) {
+    std::vector<IpAddress> addresses;
+    for (const auto& record : states[host].good) addresses.push_back(record.address);
+    return addresses;
+  };
+  if (signatures_ && !signatures_->host().empty()) signatures_->set_addresses(addresses_of(signatures_->host()));
+  if (api_host_.empty()) return;
+  kubernetes_->set_addresses(addresses_of(api_host_));
+  status_writer_->set_addresses(addresses_of(api_host_));
 }
 
 // After a change of generation: other names, or other workloads that may call them.
@@ -93,7 +106,7 @@ void Daemon::follow_names() {
   std::set<std::string> names;
   for (const auto& [fqdn, peer] : compiled_.names)
     if (!peer.subjects.empty()) names.insert(fqdn);
-  if (signatures_ && !signatures_->host().empty()) names.insert(signatures_->host());
+  names.merge(own_names());
   resolver_->set_names(names);
   keep_names();
 }

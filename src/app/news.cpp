@@ -109,6 +109,9 @@ void Daemon::every_second() {
     collect_denials();
     end_udp_flows();
     if (signatures_) signatures_->every_second();
+    // What is not in force is not said to be.
+    if (status_writer_ && attached_ && !problems_.contains("commit") && !problems_.contains("identities"))
+      status_writer_->follow(compiled_, snapshot_, std::chrono::steady_clock::now());
     look_after_attachment();
     look_for_failures();
     if (++seconds_ % kSweepSeconds == 0) {
@@ -186,7 +189,7 @@ void Daemon::look_after_attachment() {
   bool blind = watch != features.end() && watch->second != "on";
   note_problem("cgroup watch",
                blind ? watch->second + "; new cgroups are looked for every second, not enforced from the start" : "");
-  bool failed = synced_ && (!attached_ || problems_.contains("commit") || problems_.contains("identities"));
+  bool failed = is_synced() && (!attached_ || problems_.contains("commit") || problems_.contains("identities"));
   if (blind || (failed && seconds_ % kRetrySeconds == 0)) schedule_rebuild();
 }
 

@@ -46,6 +46,7 @@ void Daemon::set_signature(const event::Sha256& sha256, casa_signature signature
 void Daemon::tell(const token::Alert& alert) {
   spdlog::warn("alert {} {}: {}", alert.id, token::to_string(alert.kind), alert.message);
   feed_.publish(alert);
+  if (status_writer_) status_writer_->tell(alert, std::chrono::steady_clock::now());
 }
 
 // Counters of a live flow are no event: a stream of them would push everything else out.

@@ -49,9 +49,7 @@ api::StatusView Daemon::status() const {
   view.adopted = datapath_->adopted();
   std::size_t instances = 0;
   for (const auto& [name, w] : snapshot_.workloads) instances += w.instances.size();
-  const identity::ObjectSet& objects = documents_.objects();
-  view.sources.push_back({"directory", config_.policy_dir, source_problem_, documents_.size(),
-                          objects.objects.size() + objects.invalid.size(), documents_.bad(), last_change_});
+  view.sources = source_views();
   view.counts = {{"policies", compiled_.policies.size()},
                  {"workloads", snapshot_.workloads.size()},
                  {"instances", instances},

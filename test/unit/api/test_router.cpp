@@ -226,6 +226,7 @@ TEST_CASE_METHOD(Fixture, "unknown paths name the nearest route") {
 TEST_CASE_METHOD(Fixture, "ready when the first generation is in the kernel") {
   CHECK(get("/healthz").body == "ok\n");
   CHECK(get("/readyz").status == 200);
+  CHECK_THAT(get("/readyz").body, ContainsSubstring(R"({"ready":true,"phase":")"));
   state.ready = false;
   auto reply = get("/readyz");
   CHECK(reply.status == 503);

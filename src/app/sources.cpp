@@ -1,0 +1,94 @@
+// Where objects come from: the policy directory, and on a node of a cluster the API server too.
+#include <fmt/format.h>
+
+#include "app/daemon.h"
+#include "base/log.h"
+
+namespace casa::app {
+
+Status Daemon::start_sources() {
+  Inlet::Callbacks callbacks{
+      .on_synced = [this] { schedule_rebuild(); },
+      .on_problem = [this](const std::string& key, std::string problem) { on_source_problem(key, std::move(problem)); },
+      .on_document = {},
+      .on_remove = {}};
+  files_ = std::make_unique<Inlet>("policy directory", documents_, callbacks);
+  directory_ = std::make_unique<source::DirectorySource>(io_, config_.policy_dir, *files_);
+  TRY(directory_->start());
+  const KubernetesConfig& kubernetes = config_.kubernetes;
+  if (!kubernetes.has_server()) return {};
+  TRY_ASSIGN(auto access,
+             kubernetes.in_cluster ? source::read_service_account() : source::read_kubeconfig(kubernetes.kubeconfig));
+  if (access.server.needs_name()) api_host_ = access.server.host;
+  callbacks.on_document = [this](const source::Document& document) { return on_api_document(document); };
+  callbacks.on_remove = [this](const std::string& origin) { on_api_remove(origin); };
+  api_ = std::make_unique<Inlet>("API server", documents_, callbacks);
+  status_writer_ = std::make_unique<StatusWriter>(io_, access, kubernetes.node_name, [this](std::string problem) {
+    note_problem("policy status", std::move(problem));
+  });
+  kubernetes_ = std::make_unique<source::KubernetesSource>(
+      io_, std::move(access), *api_,
+      source::KubernetesOptions{.node_name = kubernetes.node_name,
+                                .on_note = [](const std::string& note) { spdlog::info("API server: {}", note); }});
+  kubernetes_->start();
+  return {};
+}
+
+// A status that somebody wrote, this node maybe, is nothing that could change what is enforced.
+bool Daemon::on_api_document(const source::Document& document) {
+  if (document.kind != policy::to_string(policy::Kind::kCasaPolicy)) return true;
+  auto status = policy::read_api_status(document.bytes);
+  return !status || status_writer_->learn(*status);
+}
+
+void Daemon::on_api_remove(const std::string& origin) {
+  std::string_view rest = origin;
+  constexpr std::string_view kPolicies = "kubernetes:CASAPolicy/";
+  if (!rest.starts_with(kPolicies)) return;
+  rest.remove_prefix(kPolicies.size());
+  auto slash = rest.find('/');
+  if (slash != std::string_view::npos)
+    status_writer_->forget({std::string(rest.substr(0, slash)), std::string(rest.substr(slash + 1))});
+}
+
+bool Daemon::is_synced() const { return files_->is_synced() && (!api_ || api_->is_synced()); }
+
+void Daemon::on_source_problem(const std::string& key, std::string problem) {
+  note_problem(key, std::move(problem));
+  // Nothing is known yet, and it can take long: until then what an earlier run left in the kernel is held by this run's programs.
+  if (api_ && !api_->is_synced() && !api_->problem().empty() && datapath_->generation() != 0) attach();
+}
+
+void Daemon::tell_conflicts() {
+  for (auto& [key, message] : documents_.conflicts())
+    for (const auto* alert : tracker_.conflict(key.ns, std::move(message), std::chrono::system_clock::now()))
+      tell(*alert);
+}
+
+std::vector<api::SourceView> Daemon::source_views() const {
+  auto files = documents_.count(false);
+  std::vector<api::SourceView> views{{"directory",
+                                      config_.policy_dir,
+                                      files_->problem(),
+                                      files.documents,
+                                      files.objects,
+                                      files.bad,
+                                      files_->last_change(),
+                                      {}}};
+  if (!api_) return views;
+  auto objects = documents_.count(true);
+  const KubernetesConfig& kubernetes = config_.kubernetes;
+  views.push_back({"kubernetes",
+                   kubernetes.in_cluster ? "in-cluster" : kubernetes.kubeconfig,
+                   api_->problem(),
+                   objects.documents,
+                   objects.objects,
+                   objects.bad,
+                   api_->last_change(),
+                   {}});
+  if (auto contact = kubernetes_->last_contact())
+    views.back().last_contact = std::chrono::system_clock::now() - (std::chrono::steady_clock::now() - *contact);
+  return views;
+}
+
+}  // namespace casa::app
