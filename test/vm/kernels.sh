@@ -14,18 +14,6 @@ ACCEL=${ACCEL:-tcg,thread=multi}
 [ -x "$BINARY" ] || die "$BINARY is not there: make"
 need qemu-system-x86_64 busybox cpio depmod modprobe xz
 
-# apt with lists of its own, so that the machine's are neither read nor changed.
-private_apt() { # SUITE COMMAND...
-  local suite=$1 state=$CACHE/apt-$1
-  shift
-  mkdir -p "$state"/{lists/partial,cache/archives/partial,etc/preferences.d}
-  : >>"$state/status"
-  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$(mirror)" "$suite" >"$state/sources.list"
-  "$@" -o Dir::State="$state" -o Dir::State::Lists="$state/lists" -o Dir::State::status="$state/status" -o Dir::Cache="$state/cache" \
-    -o Dir::Etc="$state/etc" -o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=- -o APT::Architecture=amd64 \
-    -o APT::Architectures=amd64 -o Acquire::Languages=none -o Acquire::Check-Valid-Until=false -o APT::Sandbox::User=root
-}
-
 fetch() { # SERIES: the newest cloud kernel of it, into $CACHE/kernel-SERIES
   local series=$1 into=$CACHE/kernel-$1 suite package
   if [ -e "$into/release" ]; then return; fi
@@ -36,13 +24,13 @@ fetch() { # SERIES: the newest cloud kernel of it, into $CACHE/kernel-SERIES
     *) die "kernel series $series is unknown: 5.10, 6.1 or 6.12" ;;
   esac
   log "fetching $series from $suite"
-  private_apt "$suite" apt-get -qq update >&2 || die "no package lists of $suite"
-  package=$(private_apt "$suite" apt-cache pkgnames linux-image-"$series" | grep -E "^linux-image-${series//./\\.}\\.[0-9]+.*-cloud-amd64$" |
+  private_apt "$CACHE" deb "$suite" apt-get -qq update >&2 || die "no package lists of $suite"
+  package=$(private_apt "$CACHE" deb "$suite" apt-cache pkgnames linux-image-"$series" | grep -E "^linux-image-${series//./\\.}\\.[0-9]+.*-cloud-amd64$" |
     grep -v unsigned | sort -V | tail -n 1)
   [ -n "$package" ] || die "$suite has no cloud kernel of $series"
   rm -rf "$into.new"
   mkdir -p "$into.new/root"
-  (cd "$into.new" && private_apt "$suite" apt-get -qq download "$package") >&2 || die "cannot download $package"
+  (cd "$into.new" && private_apt "$CACHE" deb "$suite" apt-get -qq download "$package") >&2 || die "cannot download $package"
   dpkg-deb -x "$into.new"/*.deb "$into.new/root"
   rm "$into.new"/*.deb
   echo "${package#linux-image-}" >"$into.new/release"

@@ -1,0 +1,68 @@
+"""The objects that the tests give the server, in the versions that Kubernetes 1.20 has. Makers of plain policies, namespaces and the like
+are those of harness/objects.py and harness/kube.py, which the tests without a server use, too."""
+from types import SimpleNamespace
+
+import yaml
+
+from harness import TOP, kube
+from harness.objects import thing
+
+CRDS = TOP / "kubernetes" / "crds"
+# What a test's namespace may have in it, in the order of removal.
+NAMESPACED = ("CASAPolicy", "MultiAgentSystem", "EndpointSlice", "Service", "Deployment", "ReplicaSet", "Pod", "ConfigMap", "ServiceAccount")
+
+
+def definitions():
+    """The CustomResourceDefinitions that casad is shipped with; in a tree that has none yet, such as take everything."""
+    if CRDS.is_dir():
+        return [d for f in sorted(CRDS.glob("*.yaml")) for d in yaml.safe_load_all(f.read_text()) if d]
+    return [_definition(*names) for names in (("CASAPolicy", "casapolicies", "casap"), ("MultiAgentSystem", "multiagentsystems", "mas"))]
+
+
+def _definition(kind, plural, short):
+    everything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema = {"type": "object", "properties": {"spec": everything, "status": everything}}
+    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}, "subresources": {"status": {}}}
+    names = {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower(), "shortNames": [short]}
+    return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": f"{plural}.casa.io"},
+            "spec": {"group": "casa.io", "scope": "Namespaced", "names": names, "versions": [version]}}
+
+
+def pod(who, ips=(), node=kube.NODE_NAME, owner=None, labels=None, annotations=None, containers=None, host_network=False, phase="Running"):
+    """As the scheduler and kubelet leave it. Its uid is for the server to give. owner: a kube.Owner, which then names it."""
+    namespace, name = who.split("/")
+    row = SimpleNamespace(namespace=namespace, name=owner.pod_name() if owner else name, uid=None, owner=owner, node_name=node, ips=list(ips),
+                          labels={**(labels or {}), **(owner.labels() if owner else {})}, annotations=annotations or {},
+                          containers=containers or [kube.container()], host_network=host_network, qos="besteffort")
+    return kube.pod_object(row, phase=phase, told=bool(ips))
+
+
+def member(made, ips=None):
+    """The server's pod, as kube.Service wants it in its `pods`."""
+    metadata = made["metadata"]
+    found = [row["ip"] for row in made.get("status", {}).get("podIPs", [])]
+    return SimpleNamespace(namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"], ips=ips or found,
+                           node_name=made["spec"].get("nodeName"), containers=made["spec"]["containers"])
+
+
+def of_service(service):
+    """A kube.Service and its slices; these in v1beta1, which has a topology in place of nodeName."""
+    made, *slices = service.objects()
+    for one in slices:
+        one["apiVersion"] = "discovery.k8s.io/v1beta1"
+        for endpoint in one["endpoints"]:
+            endpoint["topology"] = {"kubernetes.io/hostname": endpoint.pop("nodeName")}
+    return [made, *slices]
+
+
+def deployment(who, replicas, labels):
+    namespace, name = who.split("/")
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [kube.container(ports=[8080])]}}
+    return {**thing("Deployment", namespace, name, spec={"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}),
+            "apiVersion": "apps/v1"}
+
+
+def system(who, **spec):
+    """A MultiAgentSystem."""
+    namespace, name = who.split("/")
+    return thing("MultiAgentSystem", namespace, name, spec=spec)
