@@ -12,12 +12,12 @@ FUZZ_SECONDS ?= 60
 MAX_BYTES := 15000000
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: all help deps deps-test deps-vm demo test bench install uninstall format lint asan fuzz test-systemd test-kernels clean FORCE
+.PHONY: all help deps deps-test deps-vm demo test bench install uninstall format lint asan fuzz test-k8s test-systemd test-kernels clean FORCE
 
 all: build/casad ## the release binary: build/casad, static and stripped
 
 help: ## this list
-	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install what building and the demo need (Debian 12 packages; root or sudo)
 	@tools/install-deps.sh build
@@ -78,6 +78,9 @@ asan: build-asan/build.ninja ## unit tests with address and undefined-behaviour 
 
 fuzz: build-fuzz/build.ninja ## each libFuzzer target for FUZZ_SECONDS (60)
 	@tools/fuzz.sh build-fuzz $(FUZZ_SECONDS)
+
+test-k8s: deps-test build/casad ## against a real Kubernetes API server, which is built at first (5 minutes; root)
+	@$(ROOT) env $(if $(CASAD_DEPS_CACHE),CASAD_DEPS_CACHE=$(CASAD_DEPS_CACHE)) sh -c 'test/k8s/build.sh && test/run build k8s'
 
 test-systemd: deps-vm build/casad ## under a real systemd in a container (root)
 	@$(ROOT) test/vm/systemd.sh build/casad
