@@ -40,10 +40,13 @@ class Pod:
         self.annotations = annotations or {}
         self.containers = containers or [kube.container()]
         self.ids = {}
-        self.cgroup = lab.Cgroup(node.root.path / node.pod_cgroup(self.qos, self.uid))
         self.netns, self.number, self.ips, self.puppets = None, None, [], []
         if host_network:
             self.netns, self.ips = node.netns, [nodenet.NODE4, nodenet.NODE6]
+
+    @property
+    def cgroup(self):
+        return lab.Cgroup(self.node.root.path / self.node.pod_cgroup(self.qos, self.uid))
 
     # -- what kubelet, the runtime and the CNI do
 

@@ -38,7 +38,7 @@ def made_of_each_kind(namespace):
     service = kube.Service(f"{namespace}/backend", {"app": "backend"}, [kube.ServicePort(80, 8080)])
     service.ips = [nodenet.SERVICE4.format(77), nodenet.SERVICE6.format(77)]
     return [backend, *things.of_service(service), policy(f"{namespace}/agent", f"{namespace}/backend:80"),
-            things.system(f"{namespace}/team", agents=[{"name": "agent"}])]
+            things.system(f"{namespace}/team", agent="agent", backend="mcp_server")]
 
 
 # -- objects
@@ -87,9 +87,9 @@ def test_a_service_has_both_families(api, namespace):
 
 def test_a_status_is_written_apart(api, namespace):
     made = api.create(policy(f"{namespace}/agent"))
-    api.patch("CASAPolicy", who(made), {"spec": {"mode": "lost"}, "status": {"phase": "Enforced"}}, part="status")
+    api.patch("CASAPolicy", who(made), {"spec": {"mode": "lost"}, "status": {"phase": "Active"}}, part="status")
     found = api.get("CASAPolicy", who(made))
-    assert found["status"]["phase"] == "Enforced" and "mode" not in found["spec"]
+    assert found["status"]["phase"] == "Active" and "mode" not in found["spec"]
     assert found["metadata"]["generation"] == made["metadata"]["generation"]
 
 

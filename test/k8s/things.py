@@ -45,14 +45,18 @@ def member(made, ips=None):
                            node_name=made["spec"].get("nodeName"), containers=made["spec"]["containers"])
 
 
+def served(found):
+    """An object as this server has its kind: EndpointSlices are v1beta1, with a topology in place of nodeName."""
+    if found["kind"] != "EndpointSlice":
+        return found
+    endpoints = [{**{k: v for k, v in e.items() if k != "nodeName"}, "topology": {"kubernetes.io/hostname": e["nodeName"]}} if "nodeName" in e
+                 else e for e in found["endpoints"]]
+    return {**found, "apiVersion": "discovery.k8s.io/v1beta1", "endpoints": endpoints}
+
+
 def of_service(service):
-    """A kube.Service and its slices; these in v1beta1, which has a topology in place of nodeName."""
-    made, *slices = service.objects()
-    for one in slices:
-        one["apiVersion"] = "discovery.k8s.io/v1beta1"
-        for endpoint in one["endpoints"]:
-            endpoint["topology"] = {"kubernetes.io/hostname": endpoint.pop("nodeName")}
-    return [made, *slices]
+    """A kube.Service and its slices."""
+    return [served(o) for o in service.objects()]
 
 
 def deployment(who, replicas, labels):
@@ -62,7 +66,9 @@ def deployment(who, replicas, labels):
             "apiVersion": "apps/v1"}
 
 
-def system(who, **spec):
-    """A MultiAgentSystem."""
+def system(who, **apps):
+    """A MultiAgentSystem; apps: workload="agent" | "client" | "mcp_server"."""
     namespace, name = who.split("/")
-    return thing("MultiAgentSystem", namespace, name, spec=spec)
+    rows = [{"name": app, "type": type, "kubernetesWorkloadName": app, "baseUrl": {"host": f"{app}:8080", "scheme": "http"}}
+            for app, type in apps.items()]
+    return thing("MultiAgentSystem", namespace, name, spec={"name": name, "apps": rows})
