@@ -186,7 +186,12 @@ class Client:
     # -- whole namespaces
 
     def clear(self, kind, namespace):
-        self.request("DELETE", path_of(kind, namespace), {"gracePeriodSeconds": 0})
+        """Deletes all of that kind. Services, of which each holds an address, this server deletes only one by one."""
+        if kind == "Service":
+            for found in self.list(kind, namespace)["items"]:
+                self.delete(kind, f"{namespace}/{found['metadata']['name']}")
+        else:
+            self.request("DELETE", path_of(kind, namespace), {"gracePeriodSeconds": 0})
 
     def remove_namespace(self, name, kinds):
         """With all objects of these kinds in it. Does what the namespace controller would, which need not run."""

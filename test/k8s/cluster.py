@@ -80,8 +80,8 @@ class Cluster:
             "--feature-gates=IPv6DualStack=true", "--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112",
             # Pods are made without the service account that a controller gives each namespace.
             "--disable-admission-plugins=ServiceAccount")
-        self._admin = self.pki.client("admin", ["system:masters"])
-        self.admin = self.client(certificate=self._admin)
+        self.admin_certificate = self.pki.client("admin", ["system:masters"])
+        self.admin = self.client(certificate=self.admin_certificate)
         self.controllers = None
 
     def _program(self, name, *arguments):
@@ -97,7 +97,7 @@ class Cluster:
 
     def is_ready(self):
         try:
-            return self.client(certificate=self._admin, timeout=2.0).request("GET", "/readyz") == "ok"
+            return self.client(certificate=self.admin_certificate, timeout=2.0).request("GET", "/readyz") == "ok"
         except (OSError, http.client.HTTPException, ApiError):
             return False
 
@@ -122,7 +122,7 @@ class Cluster:
 
     def start_controllers(self, controllers=CONTROLLERS):
         """Those of kube-controller-manager, which most tests do without, since they write the objects themselves."""
-        kubeconfig = access.kubeconfig(self.work / "controllers.kubeconfig", f"https://127.0.0.1:{PORT}", self.pki.ca, certificate=self._admin)
+        kubeconfig = access.kubeconfig(self.work / "controllers.kubeconfig", f"https://127.0.0.1:{PORT}", self.pki.ca, certificate=self.admin_certificate)
         self.controllers = self._program(
             "kube-controller-manager", f"--kubeconfig={kubeconfig}", "--leader-elect=false", "--port=0", "--bind-address=127.0.0.1",
             f"--secure-port={CONTROLLERS_PORT}", f"--cert-dir={self.pki.directory}", f"--root-ca-file={self.pki.ca}",
