@@ -154,10 +154,9 @@ class Client:
         return self.request("DELETE", _path(kind, name), body)
 
     def place(self, pod, node):
-        """What the scheduler does for a pod that has no node yet."""
-        name = pod["metadata"]["name"]
-        self.request("POST", _path("Pod", who(pod), "binding"), {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
-                                                                 "target": {"apiVersion": "v1", "kind": "Node", "name": node}})
+        """What the scheduler does for a pod ("namespace/name") that has no node yet."""
+        body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod.split("/")[1]}, "target": {"kind": "Node", "name": node}}
+        self.request("POST", _path("Pod", pod, "binding"), body)
 
     # -- objects with a status
 

@@ -99,10 +99,15 @@ def test_server_side_apply(api, namespace):
     assert second["spec"]["allowedEndpoints"][0]["port"] == 81
 
 
-def test_nodes(api, request):
-    request.addfinalizer(lambda: api.delete("Node", "bed-node"))
+@pytest.fixture
+def bed_node(api):
     api.put(kube.node_object([nodenet.NODE4, nodenet.NODE6], "bed-node"))
-    assert [a["address"] for a in api.get("Node", "bed-node")["status"]["addresses"]] == [nodenet.NODE4, nodenet.NODE6, "bed-node"]
+    yield "bed-node"
+    api.delete("Node", "bed-node")
+
+
+def test_nodes(api, bed_node):
+    assert [a["address"] for a in api.get("Node", bed_node)["status"]["addresses"]] == [nodenet.NODE4, nodenet.NODE6, bed_node]
 
 
 def test_a_thousand_pods(api, namespace, watch):
@@ -305,19 +310,23 @@ def test_without_etcd_it_answers_that_it_cannot(api, cluster, namespace):
 # -- controllers
 
 
-def test_controllers_make_pods_and_slices(api, cluster, namespace):
+def test_controllers_make_pods_and_slices(api, cluster, namespace, bed_node):
     """A Deployment becomes pods; placed and told ready, as by a scheduler and a kubelet, they become the endpoints of a Service."""
     cluster.start_controllers()
     api.create(things.deployment(f"{namespace}/tool", 2, {"app": "tool"}))
     service = kube.Service(f"{namespace}/tool", {"app": "tool"}, [kube.ServicePort(80, 8080)], [nodenet.SERVICE4.format(80)])
     api.create(service.objects()[0])
-    pods = until(lambda: [p for p in api.list("Pod", namespace)["items"]][1:] and api.list("Pod", namespace)["items"], 60, "two pods", 0.2)
-    for i, pod in enumerate(pods):
+
+    def pods():
+        return api.list("Pod", namespace)["items"]
+    until(lambda: len(pods()) == 2, 60, "two pods", 0.2)
+    for i, pod in enumerate(pods()):
         assert pod["metadata"]["ownerReferences"][0]["kind"] == "ReplicaSet"
-        api.place(pod, kube.NODE_NAME)
+        name = f"{namespace}/{pod['metadata']['name']}"
+        api.place(name, bed_node)
         ready = {"phase": "Running", "podIP": f"10.244.0.{20 + i}", "podIPs": [{"ip": f"10.244.0.{20 + i}"}],
                  "conditions": [{"type": "Ready", "status": "True"}]}
-        api.patch("Pod", who(pod), {"status": ready}, part="status")
+        api.patch("Pod", name, {"status": ready}, part="status")
 
     def addresses():
         slices = api.list("EndpointSlice", namespace, labelSelector="kubernetes.io/service-name=tool")["items"]
