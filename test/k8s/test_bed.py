@@ -12,6 +12,7 @@ from cluster import ADDRESS6, BINARIES
 from harness import kube, nodenet
 from harness.objects import policy
 from harness.world import until
+from node import ClusterNode
 import things
 
 SECONDS_OF_DARKNESS = 2.0
@@ -332,3 +333,30 @@ def test_controllers_make_pods_and_slices(api, cluster, namespace, bed_node):
         slices = api.list("EndpointSlice", namespace, labelSelector="kubernetes.io/service-name=tool")["items"]
         return {a for s in slices if s["addressType"] == "IPv4" for e in s["endpoints"] or [] for a in e["addresses"]} == {"10.244.0.20", "10.244.0.21"}
     until(addresses, 30, "the endpoints", 0.2)
+
+
+# -- the simulated node
+
+
+def test_a_simulated_node_has_the_servers_pods(api, cluster, namespace, outside):
+    """What runs on it is in the cgroup of the uid that the server gave, and has the address that the server tells."""
+    node = ClusterNode(cluster, "no casad runs here", enforced=False)
+    try:
+        tool = node.run_pod(f"{namespace}/tool", labels={"app": "tool"}, containers=[kube.container(ports=[8080])])
+        agent = node.run_pod(f"{namespace}/agent", kube.Owner("Deployment", "agent"))
+        service = node.service(f"{namespace}/tool", [tool], kube.ServicePort(80, 8080))
+        told = api.get("Pod", f"{namespace}/tool")
+        assert told["metadata"]["uid"].replace("-", "_") in str(tool.cgroup.path) and tool.cgroup.path.is_dir()
+        assert [row["ip"] for row in told["status"]["podIPs"]] == tool.ips
+        assert api.get("Node", kube.NODE_NAME)
+        assert {e["targetRef"]["uid"] for s in api.list("EndpointSlice", namespace)["items"] for e in s["endpoints"]} == {tool.uid}
+        tool.puppet().serve(tcp=[("0.0.0.0", 8080)])
+        assert agent.puppet().attempt("tcp", (service.ips[0], 80)).ok
+        # casad runs in the node's namespace: the server must be there for it.
+        done = node.netns.inside(lambda: cluster.linked_client(certificate=cluster.admin_certificate).list("Pod", namespace))
+        assert len(done["items"]) == 2
+        tool.remove()
+        assert api.find("Pod", f"{namespace}/tool") is None
+    finally:
+        node.close()
+    assert api.find("Node", kube.NODE_NAME) is None and not api.list("Pod", namespace)["items"]
