@@ -4,6 +4,7 @@ What a server does to its clients when it fails can be had here: it is killed, f
 reads), dark (no packet gets in or out: TCP hears nothing), or forgets its history (a watch from an old resourceVersion gets 410).
 Tests reach it through the namespace's loopback, which none of this cuts off but the death of the server itself.
 """
+import base64
 import http.client
 import itertools
 import json
@@ -12,12 +13,13 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 from pathlib import Path
 
 from harness.netns import Namespace
 
 import access
-from client import ApiError, Client
+from client import KINDS, ApiError, Client
 from pki import Pki
 
 BINARIES = Path(os.environ.get("CASAD_DEPS_CACHE", "/var/cache/casad-deps")) / "k8s" / "bin"
@@ -248,6 +250,31 @@ class Cluster:
         self.server.start()
         self.wait_ready()
 
+    # -- storms
+
+    def store(self, objects):
+        """Pods and objects of casad's kinds by the ten thousand, in a second: written where the server keeps them, by the hundred, and so
+        with uids of their own. It lists and watches them as any other; only its admission has not seen them."""
+        puts = []
+        for one in objects:
+            metadata = {"creationTimestamp": "2026-01-01T00:00:00Z", **one["metadata"], "uid": str(uuid.uuid4())}
+            metadata.pop("resourceVersion", None)  # the server makes it of etcd's revision
+            name = f"{self._prefix(one['kind'], metadata['namespace'])}{metadata['name']}"
+            puts.append({"requestPut": {"key": _base64(name), "value": _base64(json.dumps({**one, "metadata": metadata}))}})
+        for i in range(0, len(puts), 100):  # etcd takes 128
+            self.etcd_call("kv/txn", {"success": puts[i:i + 100]})
+
+    def unstore(self, kind, namespace):
+        """The end of all of them, at once."""
+        first = self._prefix(kind, namespace)
+        self.etcd_call("kv/deleterange", {"key": _base64(first), "range_end": _base64(first[:-1] + "0")})  # "0" follows "/"
+
+    @staticmethod
+    def _prefix(kind, namespace):
+        version, plural, _, _ = KINDS[kind]
+        group = version.split("/")[0] + "/" if "/" in version else ""
+        return f"/registry/{group}{plural}/{namespace}/"
+
     # -- clients
 
     def client(self, address="127.0.0.1", **options):
@@ -264,6 +291,10 @@ class Cluster:
     @property
     def url(self):
         return f"https://{ADDRESS4}:{PORT}"
+
+
+def _base64(text):
+    return base64.b64encode(text.encode()).decode()
 
 
 class _Far(Namespace):

@@ -54,6 +54,8 @@ def new_namespace(cluster):
     yield make
     cluster.mend()
     for name in made:
+        for kind in ("Pod", "CASAPolicy"):  # there may be thousands
+            cluster.unstore(kind, name)
         cluster.admin.remove_namespace(name, things.NAMESPACED)
 
 

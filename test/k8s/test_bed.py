@@ -111,15 +111,40 @@ def test_nodes(api, bed_node):
     assert [a["address"] for a in api.get("Node", bed_node)["status"]["addresses"]] == [nodenet.NODE4, nodenet.NODE6, bed_node]
 
 
-def test_a_thousand_pods(api, namespace, watch):
+def many_pods(namespace, count):
+    return [things.pod(f"{namespace}/p{i}", [f"10.245.{i // 250}.{i % 250 + 1}"]) for i in range(count)]
+
+
+def test_hundreds_of_pods(api, namespace, watch):
     events = watch("Pod", namespace)
-    began = time.monotonic()
-    made = api.put_all([things.pod(f"{namespace}/p{i}", [f"10.245.{i // 250}.{i % 250 + 1}"]) for i in range(1000)])
-    took = time.monotonic() - began
-    assert len({pod["metadata"]["uid"] for pod in made}) == 1000 and all(pod["status"]["podIP"] for pod in made)
-    for _ in range(2000):
+    made = api.put_all(many_pods(namespace, 300), connections=16)
+    assert len({pod["metadata"]["uid"] for pod in made}) == 300 and all(pod["status"]["podIP"] for pod in made)
+    for _ in range(600):
         assert events.next() is not None, "an event for each write"
-    print(f"1000 pods with their status: {took:.1f} s")
+
+
+def test_a_storm(api, cluster, namespace, watch):
+    """As from the server itself: who lists and who watches cannot tell the difference."""
+    pods, systems = watch("Pod", namespace), watch("CASAPolicy", namespace)
+    wanted = many_pods(namespace, 10_000)
+    cluster.store([policy(f"{namespace}/p{i}", f"{namespace}/tool:80") for i in range(1000)])
+    cluster.store(wanted)
+    seen = [pods.next(20) for _ in wanted]
+    assert {e["type"] for e in seen} == {"ADDED"} and len({e["object"]["metadata"]["uid"] for e in seen}) == 10_000
+    assert {systems.next()["type"] for _ in range(1000)} == {"ADDED"}
+    by_hand = api.put(things.pod(f"{namespace}/by-hand", ["10.246.0.1"]))
+    for made in (by_hand, api.get("Pod", f"{namespace}/p77")):
+        api.patch("Pod", who(made), {"metadata": {"labels": {"changed": "yes"}}})
+    page = api.list("Pod", namespace, limit=500)
+    assert len(page["items"]) == 500 and page["metadata"]["remainingItemCount"] == 9501
+    by_hand, stored = api.get("Pod", f"{namespace}/by-hand"), api.get("Pod", f"{namespace}/p77")
+    # Defaults and all, but for a priority, which admission gives.
+    assert {k: v for k, v in by_hand["spec"].items() if k not in ("priority", "preemptionPolicy")} == stored["spec"]
+    cluster.unstore("Pod", namespace)
+    cluster.unstore("CASAPolicy", namespace)
+    for _ in range(10_000):
+        pods.until(is_of("DELETED"), 20)
+    assert not api.list("Pod", namespace)["items"] and not api.list("CASAPolicy", namespace)["items"]
 
 
 # -- lists and watches
