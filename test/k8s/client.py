@@ -6,6 +6,7 @@ the harness. A client may be used by several threads at once: each has a connect
 import http.client
 import json
 import queue
+import socket
 import ssl
 import threading
 import time
@@ -69,6 +70,7 @@ class _Connection(http.client.HTTPSConnection):
 
     def connect(self):
         plain = self._dial((self.host, self.port), self.timeout)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # head and body are sent apart
         self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
 
 
@@ -177,7 +179,7 @@ class Client:
             return made
         return self.patch(thing["kind"], who(made), {"status": thing["status"]}, part="status")
 
-    def put_all(self, things, connections=8):
+    def put_all(self, things, connections=4):
         """New objects by the thousand, with their status, over several connections; the answers, in the order of the objects."""
         with ThreadPoolExecutor(connections) as pool:
             return list(pool.map(lambda thing: self._put(thing, None), things))
