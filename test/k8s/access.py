@@ -5,8 +5,9 @@ from pathlib import Path
 
 import jwt
 
-from harness import objects
+from harness import TOP, objects
 import lab
+import things
 
 CONTEXT = "test"
 # The server grants a token's times this much, and remembers for CACHE_SECONDS that it took one.
@@ -18,15 +19,24 @@ def rule(group, *resources, verbs=WATCH):
     return {"apiGroups": [group], "resources": list(resources), "verbs": list(verbs)}
 
 
-# What casad may need to read, and nothing else.
-READ_ALL = (rule("", "pods", "services", "namespaces", "nodes"), rule("discovery.k8s.io", "endpointslices"),
-            rule("casa.io", "casapolicies", "multiagentsystems"))
+def rules_of_casad():
+    """Those that casad is shipped with; in a tree that has none yet, what it reads."""
+    shipped = TOP / "kubernetes" / "base" / "rbac.yaml"
+    if shipped.exists():
+        return next(d["rules"] for d in things.documents(shipped) if d["kind"] == "ClusterRole")
+    return [rule("", "pods", "services", "namespaces", "nodes"), rule("discovery.k8s.io", "endpointslices"),
+            rule("casa.io", "casapolicies", "multiagentsystems")]
+
+
+def without(rules, resource):
+    """The rules, less the right to anything of that resource; subresources stay."""
+    return [{**r, "resources": left} for r in rules if (left := [name for name in r["resources"] if name != resource])]
 
 
 class ServiceAccount:
     """An account of its own namespace and name, with the rules it is allowed in the whole cluster."""
 
-    def __init__(self, cluster, who, rules=READ_ALL):
+    def __init__(self, cluster, who, rules):
         self.cluster, (self.namespace, self.name) = cluster, who.split("/")
         self._role = f"{self.namespace}-{self.name}"
         self.uid = cluster.admin.create({"apiVersion": "v1", "kind": "ServiceAccount",

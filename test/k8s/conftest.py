@@ -10,7 +10,7 @@ import pytest
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 from harness.fixtures import outside, pytest_collection_modifyitems, time_limit  # noqa: E402, F401
 from harness.objects import namespace as namespace_object  # noqa: E402
-from access import ServiceAccount  # noqa: E402
+from access import ServiceAccount, rules_of_casad  # noqa: E402
 from cluster import BINARIES, Cluster  # noqa: E402
 import things  # noqa: E402
 
@@ -86,8 +86,8 @@ def watch(cluster):
 
 @pytest.fixture
 def account(cluster, namespace):
-    """A service account that may read what casad does."""
-    made = ServiceAccount(cluster, f"{namespace}/casad")
+    """A service account with casad's rights."""
+    made = ServiceAccount(cluster, f"{namespace}/casad", rules_of_casad())
     yield made
     cluster.mend()
     made.remove()

@@ -6,7 +6,7 @@ import time
 import jwt
 import pytest
 
-from access import CACHE_SECONDS, ServiceAccount, in_cluster, kubeconfig, rule
+from access import CACHE_SECONDS, ServiceAccount, in_cluster, kubeconfig, rule, rules_of_casad
 from client import ApiError, who
 from cluster import ADDRESS6, BINARIES
 from harness import kube, nodenet
@@ -252,7 +252,7 @@ def test_a_token_of_the_server_lasts_at_least_ten_minutes(account):
 
 
 def test_a_removed_account_is_unknown(cluster, namespace):
-    account = ServiceAccount(cluster, f"{namespace}/other")
+    account = ServiceAccount(cluster, f"{namespace}/other", rules_of_casad())
     client = cluster.client(token=account.token())
     account.remove()
     refused(401, client.list, "Pod")

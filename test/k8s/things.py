@@ -12,10 +12,14 @@ CRDS = TOP / "kubernetes" / "crds"
 NAMESPACED = ("CASAPolicy", "MultiAgentSystem", "EndpointSlice", "Service", "Deployment", "ReplicaSet", "Pod", "ConfigMap", "ServiceAccount")
 
 
+def documents(file):
+    return [d for d in yaml.safe_load_all(file.read_text()) if d]
+
+
 def definitions():
-    """The CustomResourceDefinitions that casad is shipped with; in a tree that has none yet, such as take everything."""
+    """The CustomResourceDefinitions that casad is shipped with; in a tree that has none yet, it is such that take everything."""
     if CRDS.is_dir():
-        return [d for f in sorted(CRDS.glob("*.yaml")) for d in yaml.safe_load_all(f.read_text()) if d]
+        return [d for f in sorted(CRDS.glob("*.yaml")) for d in documents(f) if d["kind"] == "CustomResourceDefinition"]
     return [_definition(*names) for names in (("CASAPolicy", "casapolicies", "casap"), ("MultiAgentSystem", "multiagentsystems", "mas"))]
 
 
