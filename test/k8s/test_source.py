@@ -1,0 +1,355 @@
+"""casad with an API server as its source: what the server has is what is in force, and what happens to the server is told, opens nothing
+and closes nothing."""
+import time
+
+import pytest
+
+from access import CACHE_SECONDS, ServiceAccount, kubeconfig, rules_of_casad, without
+from harness import kube
+from harness.objects import namespace as namespace_object
+from harness.objects import policy
+from harness.world import until
+from node import ClusterNode
+import lab
+import things
+
+SHOWN = 5.0  # s, from a write to the answer of casad's API: an idle machine takes 0.1
+NOTICED = 30.0  # s of silence, after which casad says that the server is away
+BACK = 45.0  # s, from the server's return to casad's being up to date: the longest pause between attempts, and a list
+STORM = 30.0  # s, from the last write of a storm
+SLACK = 5.0  # s, for a machine with other work
+PORT, OTHER_PORT = 8080, 8081
+
+
+@pytest.fixture
+def new_node(cluster, account, tmp_path):
+    """A function that makes a node whose casad logs in in the given way (kubeconfig()'s arguments; a token of the account)."""
+    made = []
+
+    def make(**access):
+        file = kubeconfig(tmp_path / f"kubeconfig-{len(made)}", cluster.url, cluster.pki.ca, **(access or {"token": account.token()}))
+        made.append(ClusterNode(cluster, file))
+        return made[-1]
+
+    yield make
+    cluster.mend()
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def node(new_node):
+    return new_node().start()
+
+
+def ask(node, target):
+    return node.daemon.api.get(target)
+
+
+def policies(node, namespace):
+    return {item["name"]: item for item in ask(node, f"/v1/policies?namespace={namespace}&limit=500")["items"]}
+
+
+def addresses(node, workload):
+    namespace, name = workload.split("/")
+    rows = ask(node, f"/v1/workloads?namespace={namespace}&workload={name}")["items"]
+    return sorted(a for row in rows for a in row["addresses"])
+
+
+def endpoint(node, workload):
+    """(state, its addresses) of the one endpoint of that namespace and name"""
+    namespace, name = workload.split("/")
+    rows = [r for r in ask(node, f"/v1/endpoints?namespace={namespace}")["items"] if r.get("name") == name]
+    return (rows[0]["state"], sorted(rows[0]["addresses"])) if rows else None
+
+
+def verdict(node, origin, to):
+    return ask(node, f"/v1/explain?from={origin}&to={to}")["verdict"]
+
+
+def problems(node):
+    return ask(node, "/v1/status")["problems"]
+
+
+def shows(condition, what, timeout=SHOWN):
+    return until(condition, timeout, what, 0.02)
+
+
+def told_away(node, since, timeout=NOTICED + SLACK):
+    """Seconds after which a problem was told that was not there."""
+    shows(lambda: problems(node), "a problem with the server", timeout)
+    return time.monotonic() - since
+
+
+def well(node, timeout=BACK):
+    shows(lambda: not problems(node), "no problem any more", timeout)
+
+
+def metric(node, line_start):
+    text = node.daemon.api.request("/metrics")[2].decode()
+    return [line for line in text.splitlines() if line.startswith(line_start)]
+
+
+# -- each kind, from its making to its end
+
+
+def test_a_policy(api, node, namespace):
+    made = f"{namespace}/agent"
+    api.apply(policy(made, f"{namespace}/tool:{PORT}"))
+    row = shows(lambda: policies(node, namespace).get("agent"), "the policy")
+    assert row["origin"] == f"kubernetes:CASAPolicy/{made}" and row["allowedEndpoints"] == [f"{namespace}/tool:{PORT}"]
+    assert node.daemon.api.is_ready() and metric(node, "casad_ready ") == ["casad_ready 1"]
+    api.apply(policy(made, f"{namespace}/tool:{OTHER_PORT}"))
+    shows(lambda: policies(node, namespace)["agent"]["allowedEndpoints"] == [f"{namespace}/tool:{OTHER_PORT}"], "the change")
+    api.delete("CASAPolicy", made)
+    shows(lambda: not policies(node, namespace), "the policy's end")
+
+
+def test_a_policy_that_was_there_before(api, new_node, namespace):
+    api.apply(policy(f"{namespace}/agent", f"{namespace}/tool:{PORT}"))
+    assert "agent" in policies(new_node().start(), namespace), "ready means that all kinds were listed"
+
+
+def test_a_policy_with_an_error_fails_and_opens_nothing(api, node, namespace):
+    """What the definition's schema lets through, casad still judges: here it has no keys to check signatures with."""
+    api.apply(policy(f"{namespace}/agent", f"{namespace}/tool:{PORT}", tokens={"requireValidSignature": "drop"}))
+    assert shows(lambda: policies(node, namespace).get("agent"), "the policy")["phase"] == "Failed"
+    api.apply(policy(f"{namespace}/agent", f"{namespace}/tool:{PORT}"))
+    shows(lambda: policies(node, namespace)["agent"]["phase"] != "Failed", "the policy mended")
+
+
+def test_pods(api, node, namespace):
+    owner, labels = kube.Owner("Deployment", "agent"), {"app": "agent"}
+    api.apply(policy(f"{namespace}/agent"))
+    first = api.put(things.pod(f"{namespace}/agent", ["10.244.1.30", "fd00:244:0:1::30"], "node-b", owner, labels))
+    shows(lambda: addresses(node, f"{namespace}/agent") == ["10.244.1.30", "fd00:244:0:1::30"], "the pod's addresses")
+    second = api.put(things.pod(f"{namespace}/agent", ["10.244.1.31"], "node-b", owner, labels))
+    shows(lambda: "10.244.1.31" in addresses(node, f"{namespace}/agent"), "the second pod")
+    api.patch("Pod", f"{namespace}/{second['metadata']['name']}", {"status": {"phase": "Succeeded"}}, part="status")
+    shows(lambda: "10.244.1.31" not in addresses(node, f"{namespace}/agent"), "it is done, and its address free")
+    api.delete("Pod", f"{namespace}/{first['metadata']['name']}")
+    shows(lambda: not addresses(node, f"{namespace}/agent"), "no pod")
+
+
+def test_services_and_slices(api, node, namespace):
+    pod = api.put(things.pod(f"{namespace}/tool", ["10.244.1.40"], "node-b", labels={"app": "tool"}, containers=[kube.container(ports=[PORT])]))
+    service = kube.Service(f"{namespace}/front", {"app": "tool"}, [kube.ServicePort(80, PORT)], ["10.96.0.81"])
+    api.apply(policy(f"{namespace}/agent", f"{namespace}/front:80"))
+    assert shows(lambda: endpoint(node, f"{namespace}/front"), "the endpoint")[0] != "resolved"
+    service.pods = [things.member(pod)]
+    told = [api.put(o) for o in things.of_service(service)]
+    shows(lambda: endpoint(node, f"{namespace}/front") == ("resolved", [f"10.244.1.40:{PORT}"]), "its address")
+    service.pods = [things.member(pod, ["10.244.1.41"])]
+    api.put({**told[1], "endpoints": things.of_service(service)[1]["endpoints"]})
+    api.patch("Pod", f"{namespace}/tool", {"status": {"podIP": "10.244.1.41", "podIPs": [{"ip": "10.244.1.41"}]}}, part="status")
+    shows(lambda: endpoint(node, f"{namespace}/front") == ("resolved", [f"10.244.1.41:{PORT}"]), "its new address")
+    for one in reversed(told):
+        api.delete(one["kind"], f"{namespace}/{one['metadata']['name']}")
+    shows(lambda: endpoint(node, f"{namespace}/front")[0] != "resolved", "its end")
+
+
+def test_a_namespace(api, node, new_namespace):
+    """Its label puts it under enforcement, where who has no policy may do nothing."""
+    namespace = new_namespace(mas=False)
+    for name, number in (("agent", 50), ("tool", 51)):
+        api.put(things.pod(f"{namespace}/{name}", [f"10.244.1.{number}"], "node-b"))
+    shows(lambda: verdict(node, f"{namespace}/agent", f"{namespace}/tool:{PORT}") == "ALLOWED", "no enforcement")
+    api.patch("Namespace", namespace, namespace_object(namespace))
+    shows(lambda: verdict(node, f"{namespace}/agent", f"{namespace}/tool:{PORT}") == "DENIED", "enforcement")
+    api.patch("Namespace", namespace, {"metadata": {"labels": {"casa.io/injection": None}}})
+    shows(lambda: verdict(node, f"{namespace}/agent", f"{namespace}/tool:{PORT}") == "ALLOWED", "no enforcement again")
+
+
+def test_a_multi_agent_system(api, node, namespace):
+    for name, number in (("agent", 60), ("tool", 61)):
+        api.put(things.pod(f"{namespace}/{name}", [f"10.244.1.{number}"], "node-b", kube.Owner("Deployment", name), labels={"app": name},
+                           containers=[kube.container(ports=[PORT])]))
+    api.put(kube.Service(f"{namespace}/tool", {"app": "tool"}, [kube.ServicePort(PORT)], ["10.96.0.82"]).objects()[0])
+    shows(lambda: verdict(node, f"{namespace}/agent", f"{namespace}/tool:{PORT}") == "DENIED", "no policy, no system")
+    api.apply(things.system(f"{namespace}/team", agent="agent", tool="mcp_server"))
+    shows(lambda: verdict(node, f"{namespace}/agent", f"{namespace}/tool:{PORT}") == "ALLOWED", "the system's default")
+    api.apply(things.system(f"{namespace}/team", agent="mcp_server", tool="mcp_server"))
+    shows(lambda: verdict(node, f"{namespace}/agent", f"{namespace}/tool:{PORT}") == "DENIED", "an agent no more")
+    api.delete("MultiAgentSystem", f"{namespace}/team")
+    shows(lambda: verdict(node, f"{namespace}/agent", f"{namespace}/tool:{PORT}") == "DENIED", "no system")
+
+
+# -- in the kernel
+
+
+def test_what_the_server_says_is_enforced(api, node, namespace):
+    agent = node.run_pod(f"{namespace}/agent", kube.Owner("Deployment", "agent"), labels={"app": "agent"})
+    tool = node.run_pod(f"{namespace}/tool", kube.Owner("Deployment", "tool"), labels={"app": "tool"}, containers=[kube.container(ports=[PORT])])
+    api.apply(policy(f"{namespace}/tool"))
+    tool.puppet().serve(tcp=[("0.0.0.0", PORT)])
+    caller = agent.puppet()
+    shows(lambda: caller.attempt("tcp", (tool.ip, PORT)).error == "EPERM", "a namespace under enforcement")
+    api.apply(policy(f"{namespace}/agent", f"{namespace}/tool:{PORT}"))
+    shows(lambda: caller.attempt("tcp", (tool.ip, PORT)).ok, "the policy")
+    api.apply(policy(f"{namespace}/agent", f"{namespace}/tool:{OTHER_PORT}"))
+    shows(lambda: caller.attempt("tcp", (tool.ip, PORT)).error == "EPERM", "another port")
+    api.delete("CASAPolicy", f"{namespace}/agent")
+    assert caller.attempt("tcp", (tool.ip, PORT)).error == "EPERM"
+
+
+# -- what becomes of the server
+
+
+def test_killed_and_restarted(api, cluster, node, namespace):
+    api.apply(policy(f"{namespace}/agent", f"{namespace}/tool:{PORT}"))
+    shows(lambda: "agent" in policies(node, namespace), "the policy")
+    digest = node.status()["policyDigest"]
+    cluster.kill()
+    told_away(node, time.monotonic(), SLACK + 5)
+    assert node.daemon.api.is_ready() and node.status()["policyDigest"] == digest, "what is in force stays"
+    cluster.restart()
+    well(node)
+    assert node.status()["policyDigest"] == digest
+    api.apply(policy(f"{namespace}/second", f"{namespace}/tool:{PORT}"))
+    shows(lambda: "second" in policies(node, namespace), "the watch goes on")
+
+
+@pytest.mark.parametrize("way", ["freeze", "darken"])
+def test_silent_is_noticed_and_made_up_for(api, cluster, node, namespace, way):
+    """Neither a reset nor an end of file tells that a server is frozen, or the way to it cut."""
+    api.apply(policy(f"{namespace}/stays"))
+    api.apply(policy(f"{namespace}/goes"))
+    shows(lambda: len(policies(node, namespace)) == 2, "the policies")
+    began = time.monotonic()
+    getattr(cluster, way)()
+    if way == "darken":  # who is frozen takes no changes
+        api.apply(policy(f"{namespace}/came"))
+        api.delete("CASAPolicy", f"{namespace}/goes")
+    told_away(node, began)
+    assert node.daemon.api.is_ready() and {"stays", "goes"} <= set(policies(node, namespace))
+    getattr(cluster, {"freeze": "thaw", "darken": "lighten"}[way])()
+    if way == "freeze":
+        api.apply(policy(f"{namespace}/came"))
+        api.delete("CASAPolicy", f"{namespace}/goes")
+    shows(lambda: set(policies(node, namespace)) == {"stays", "came"}, "what happened meanwhile", BACK)
+    well(node)
+
+
+def test_a_server_that_forgot(api, cluster, node, namespace):
+    """Where a watch cannot go on (410), all is listed anew: also what is gone, of which no event tells."""
+    api.apply(policy(f"{namespace}/stays"))
+    api.apply(policy(f"{namespace}/goes"))
+    shows(lambda: len(policies(node, namespace)) == 2, "the policies")
+    cluster.darken()
+    api.delete("CASAPolicy", f"{namespace}/goes")
+    api.apply(policy(f"{namespace}/came"))
+    cluster.forget()
+    cluster.lighten()
+    shows(lambda: set(policies(node, namespace)) == {"stays", "came"}, "the new list", NOTICED + BACK)
+    well(node)
+
+
+def test_casad_starts_anew_while_the_server_is_away(api, cluster, node, namespace):
+    """What is in the kernel stays in force, whoever is away."""
+    agent = node.run_pod(f"{namespace}/agent", kube.Owner("Deployment", "agent"), labels={"app": "agent"})
+    tool = node.run_pod(f"{namespace}/tool", kube.Owner("Deployment", "tool"), labels={"app": "tool"}, containers=[kube.container(ports=[PORT])])
+    api.apply(policy(f"{namespace}/tool"))
+    api.apply(policy(f"{namespace}/agent", f"{namespace}/tool:{PORT}"))
+    tool.puppet().serve(tcp=[("0.0.0.0", PORT), ("0.0.0.0", OTHER_PORT)])
+    caller = agent.puppet()
+
+    def right():
+        return caller.attempt("tcp", (tool.ip, PORT)).ok and caller.attempt("tcp", (tool.ip, OTHER_PORT)).error == "EPERM"
+    shows(right, "the policy")
+    node.daemon.kill9()
+    cluster.kill()
+    node.daemon.start(wait=False)
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        assert right()
+    cluster.restart()
+    node.daemon.wait_ready(BACK)
+    well(node)
+    assert right()
+
+
+# -- who casad is
+
+
+@pytest.mark.parametrize("way", ["token", "token_file", "certificate", "embedded"])
+def test_ways_to_log_in(api, cluster, account, namespace, new_node, tmp_path, way):
+    lab.write_file(tmp_path / "token", account.token())
+    certificate = cluster.pki.client(f"system:serviceaccount:{account.namespace}:casad")
+    node = new_node(**{"token": {"token": account.token()}, "token_file": {"token_file": tmp_path / "token"},
+                       "certificate": {"certificate": certificate}, "embedded": {"certificate": certificate, "embed": True}}[way]).start()
+    api.apply(policy(f"{namespace}/agent"))
+    shows(lambda: "agent" in policies(node, namespace), "the policy")
+
+
+def test_a_rotated_token_is_read(api, cluster, account, namespace, new_node, tmp_path):
+    lab.write_file(tmp_path / "token", account.short_token(10))
+    began, node = time.monotonic(), new_node(token_file=tmp_path / "token").start()
+    lab.write_file(tmp_path / "token", account.token())
+    time.sleep(max(0, 10 + CACHE_SECONDS + 1 - (time.monotonic() - began)))
+    cluster.restart()  # watches outlive the token that they began with
+    api.apply(policy(f"{namespace}/agent"))
+    shows(lambda: "agent" in policies(node, namespace), "the new token", BACK)
+
+
+def test_an_expired_token_is_told_and_mended(api, cluster, account, namespace, new_node, tmp_path):
+    lab.write_file(tmp_path / "token", account.short_token(10))
+    began, node = time.monotonic(), new_node(token_file=tmp_path / "token").start()
+    time.sleep(max(0, 10 + CACHE_SECONDS + 1 - (time.monotonic() - began)))
+    cluster.restart()
+    shows(lambda: "401" in " ".join(problems(node)), "the refusal", NOTICED)
+    token = account.token()
+    lab.write_file(tmp_path / "token", token)
+    api.apply(policy(f"{namespace}/agent"))
+    shows(lambda: "agent" in policies(node, namespace), "the new token", BACK)
+    well(node)
+    assert token not in node.daemon.log_path.read_text(errors="replace")
+
+
+def test_an_account_without_a_right_is_told_which(cluster, namespace, new_node):
+    """It cannot be known what the policies are: casad is not ready, rather than taking it that there are none."""
+    poor = without(rules_of_casad(), "casapolicies")
+    account = ServiceAccount(cluster, f"{namespace}/poor", poor)
+    try:
+        node = new_node(token=account.token())
+        node.daemon.start(wait=False)
+        until(node.daemon.api_socket.exists, 10, "casad's API")
+        told = shows(lambda: [p for p in problems(node) if "casapolicies" in p], "the missing right", 15)
+        assert len(told) == 1 and not node.daemon.api.is_ready()
+        account.allow(rules_of_casad())
+        node.daemon.wait_ready(BACK)
+        well(node)
+        account.allow(poor)
+        cluster.restart()  # rights are looked at when a request begins
+        shows(lambda: any("casapolicies" in p for p in problems(node)), "the right taken away", BACK)
+        assert node.daemon.api.is_ready(), "what was known stays in force"
+    finally:
+        cluster.mend()
+        account.remove()
+
+
+# -- many
+
+
+def test_a_storm(api, cluster, node, namespace):
+    """1,000 policies and 10,000 pods within a second or two; casad keeps up, and answers meanwhile."""
+    owners = [kube.Owner("Deployment", f"app-{i}") for i in range(1000)]
+    began = time.monotonic()
+    cluster.store([policy(f"{namespace}/app-{i}", f"{namespace}/app-{(i + 1) % 1000}:{PORT}") for i in range(1000)])
+    cluster.store([things.pod(f"{namespace}/x", [f"10.245.{i // 250}.{i % 250 + 1}"], "node-b", owners[i % 1000]) for i in range(10_000)])
+    written = time.monotonic()
+    waits = []
+
+    def done():
+        asked = time.monotonic()
+        there = len(addresses(node, f"{namespace}/app-999")) == 10 and node.status()["counts"]["policies"] >= 1000
+        waits.append(time.monotonic() - asked)
+        return there
+    shows(done, "all of it", STORM)
+    print(f"written in {written - began:.1f} s; casad was done {time.monotonic() - written:.1f} s later; its longest answer took {max(waits):.2f} s")
+    assert max(waits) < 2
+    assert verdict(node, f"{namespace}/app-7", f"{namespace}/app-8:{PORT}") == "ALLOWED"
+    api.apply(policy(f"{namespace}/app-7"))
+    shows(lambda: verdict(node, f"{namespace}/app-7", f"{namespace}/app-8:{PORT}") == "DENIED", "one change among many")
+    cluster.unstore("CASAPolicy", namespace)
+    cluster.unstore("Pod", namespace)
+    shows(lambda: not policies(node, namespace) and not addresses(node, f"{namespace}/app-999"), "the end of all", STORM)
