@@ -16,6 +16,7 @@ import things
 SHOWN = 5.0  # s, from a write to the answer of casad's API: an idle machine takes 0.1
 NOTICED = 30.0  # s of silence, after which casad says that the server is away
 BACK = 45.0  # s, from the server's return to casad's being up to date: the longest pause between attempts, and a list
+STATUS = 20.0  # s, to what a policy's status says: the nodes take turns
 STORM = 30.0  # s, from the last write of a storm
 SLACK = 5.0  # s, for a machine with other work
 PORT, OTHER_PORT = 8080, 8081
@@ -172,6 +173,21 @@ def test_a_multi_agent_system(api, node, namespace):
     shows(lambda: verdict(node, f"{namespace}/agent", f"{namespace}/tool:{PORT}") == "DENIED", "an agent no more")
     api.delete("MultiAgentSystem", f"{namespace}/team")
     shows(lambda: verdict(node, f"{namespace}/agent", f"{namespace}/tool:{PORT}") == "DENIED", "no system")
+
+
+def test_a_status_is_written(api, node, namespace):
+    """And an Event, when a policy cannot be held."""
+    made = f"{namespace}/agent"
+    api.put(things.pod(f"{namespace}/agent", ["10.244.1.70"], kube.NODE_NAME, kube.Owner("Deployment", "agent")))
+
+    def phase():
+        return api.get("CASAPolicy", made).get("status", {}).get("phase")
+    api.apply(policy(made))
+    shows(lambda: phase() == "Active", "the status", STATUS)
+    api.apply(policy(made, tokens={"requireValidSignature": "drop"}))
+    shows(lambda: phase() == "Failed", "the failure", STATUS)
+    events = api.request("GET", f"/api/v1/namespaces/{namespace}/events")["items"]
+    assert [e for e in events if e["involvedObject"]["name"] == "agent" and e["involvedObject"]["kind"] == "CASAPolicy"]
 
 
 # -- in the kernel
