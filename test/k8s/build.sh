@@ -98,7 +98,6 @@ case ${1:-} in
 esac
 if complete; then exit 0; fi
 [ "$(dpkg --print-architecture)" = amd64 ] || die "amd64 only"
-for command in gcc xz flock; do command -v $command >/dev/null || die "$command is missing"; done
 mkdir -p "$BIN" || die "cannot write to $CACHE: as root, or with CASAD_DEPS_CACHE"
 exec 9>"$CACHE/lock"
 flock 9 # one build at a time; who waited finds it done

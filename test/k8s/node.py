@@ -9,8 +9,10 @@ import things
 
 class ClusterNode(NodeWorld):
     def __init__(self, cluster, kubeconfig, arguments=(), **options):
+        """kubeconfig: a file; None: casad is told that it is a pod."""
         self.cluster, self._told = cluster, {}
-        super().__init__(arguments=["--kubeconfig", kubeconfig, "--node-name", kube.NODE_NAME, *arguments], **options)
+        server = ["--kubeconfig", kubeconfig] if kubeconfig else ["--in-cluster"]
+        super().__init__(arguments=[*server, "--node-name", kube.NODE_NAME, *arguments], **options)
         cluster.link(self.netns.path)
 
     # -- objects: the names that files have elsewhere stand for what was told under them

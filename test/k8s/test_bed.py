@@ -365,7 +365,7 @@ def test_controllers_make_pods_and_slices(api, cluster, namespace, bed_node):
 
 def test_a_simulated_node_has_the_servers_pods(api, cluster, namespace, outside):
     """What runs on it is in the cgroup of the uid that the server gave, and has the address that the server tells."""
-    node = ClusterNode(cluster, "no casad runs here", enforced=False)
+    node = ClusterNode(cluster, None, enforced=False)
     try:
         tool = node.run_pod(f"{namespace}/tool", labels={"app": "tool"}, containers=[kube.container(ports=[8080])])
         agent = node.run_pod(f"{namespace}/agent", kube.Owner("Deployment", "agent"))

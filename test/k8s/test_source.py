@@ -4,7 +4,9 @@ import time
 
 import pytest
 
-from access import CACHE_SECONDS, ServiceAccount, kubeconfig, rules_of_casad, without
+from access import CACHE_SECONDS, ServiceAccount, in_cluster, kubeconfig, rules_of_casad, without
+from cluster import ADDRESS4
+from cluster import PORT as PORT_OF_SERVER
 from harness import kube
 from harness.objects import namespace as namespace_object
 from harness.objects import policy
@@ -295,6 +297,22 @@ def test_ways_to_log_in(api, cluster, account, namespace, new_node, tmp_path, wa
                        "certificate": {"certificate": certificate}, "embedded": {"certificate": certificate, "embed": True}}[way]).start()
     api.apply(policy(f"{namespace}/agent"))
     shows(lambda: "agent" in policies(node, namespace), "the policy")
+
+
+def test_as_a_pod(api, cluster, account, namespace, tmp_path):
+    """With what kubelet gives a container of a DaemonSet: two variables and a directory of which the token is written anew."""
+    directory = in_cluster(tmp_path / "account", cluster.pki.ca, account.token(), namespace)
+    inside = f"""mount -t tmpfs none /run && mkdir -p /run/secrets/kubernetes.io/serviceaccount &&
+                 mount --bind {directory} /run/secrets/kubernetes.io/serviceaccount && exec "$@" """
+    node = ClusterNode(cluster, None)
+    node.daemon.enter += ("unshare", "--mount", "env", f"KUBERNETES_SERVICE_HOST={ADDRESS4}", f"KUBERNETES_SERVICE_PORT={PORT_OF_SERVER}",
+                          "sh", "-c", inside, "sh")
+    try:
+        node.start()
+        api.apply(policy(f"{namespace}/agent"))
+        shows(lambda: "agent" in policies(node, namespace), "the policy")
+    finally:
+        node.close()
 
 
 def test_a_rotated_token_is_read(api, cluster, account, namespace, new_node, tmp_path):
