@@ -240,12 +240,14 @@ class Cluster:
         and watches feed on that."""
         self.etcd_call("kv/compaction", {"revision": self.revision(), "physical": True})
 
-    def forget(self):
-        """compact, and a new server, which knows of nothing before its start: watches from before get 410. The revision moves on first: a
-        server still takes a watch from the one that it started at."""
-        for _ in range(2):
-            self.etcd_call("kv/put", {"key": "dGVzdA==", "value": "dGVzdA=="})
+    def forget(self, meanwhile=None):
+        """compact, and a new server, which knows of nothing before its start: watches from before get 410. meanwhile: is called while there
+        is no server, with etcd alone (store, unstore)."""
         self.server.kill()
+        if meanwhile:
+            meanwhile()
+        for _ in range(2):  # a server still takes a watch from the revision that it started at
+            self.etcd_call("kv/put", {"key": _base64("test"), "value": _base64("test")})
         self.compact()
         self.server.start()
         self.wait_ready()
@@ -264,9 +266,12 @@ class Cluster:
         for i in range(0, len(puts), 100):  # etcd takes 128
             self.etcd_call("kv/txn", {"success": puts[i:i + 100]})
 
-    def unstore(self, kind, namespace):
-        """The end of all of them, at once."""
+    def unstore(self, kind, namespace, name=None):
+        """The end of all of them, at once, or of one."""
         first = self._prefix(kind, namespace)
+        if name:
+            self.etcd_call("kv/deleterange", {"key": _base64(first + name)})
+            return
         self.etcd_call("kv/deleterange", {"key": _base64(first), "range_end": _base64(first[:-1] + "0")})  # "0" follows "/"
 
     @staticmethod

@@ -253,12 +253,12 @@ def test_a_server_that_forgot(api, cluster, node, namespace):
     api.apply(policy(f"{namespace}/stays"))
     api.apply(policy(f"{namespace}/goes"))
     shows(lambda: len(policies(node, namespace)) == 2, "the policies")
-    cluster.darken()
-    api.delete("CASAPolicy", f"{namespace}/goes")
-    api.apply(policy(f"{namespace}/came"))
-    cluster.forget()
-    cluster.lighten()
-    shows(lambda: set(policies(node, namespace)) == {"stays", "came"}, "the new list", NOTICED + BACK)
+
+    def meanwhile():
+        cluster.unstore("CASAPolicy", namespace, "goes")
+        cluster.store([policy(f"{namespace}/came")])
+    cluster.forget(meanwhile)
+    shows(lambda: set(policies(node, namespace)) == {"stays", "came"}, "the new list", BACK)
     well(node)
 
 
@@ -315,28 +315,27 @@ def test_as_a_pod(api, cluster, account, namespace, tmp_path):
         node.close()
 
 
-def test_a_rotated_token_is_read(api, cluster, account, namespace, new_node, tmp_path):
-    lab.write_file(tmp_path / "token", account.short_token(10))
-    began, node = time.monotonic(), new_node(token_file=tmp_path / "token").start()
-    lab.write_file(tmp_path / "token", account.token())
-    time.sleep(max(0, 10 + CACHE_SECONDS + 1 - (time.monotonic() - began)))
+def test_a_token_that_is_written_anew(api, cluster, account, namespace, new_node, tmp_path):
+    """In time, and late: the first goes on, the second says what the server said to its old one, and then goes on, too."""
+    seconds = 10
+    files = [tmp_path / "in-time", tmp_path / "late"]
+    for file in files:
+        lab.write_file(file, account.short_token(seconds))
+    began = time.monotonic()
+    in_time, late = (new_node(token_file=file).start() for file in files)
+    lab.write_file(files[0], account.token())
+    time.sleep(max(0, began + seconds + CACHE_SECONDS + 1 - time.monotonic()))
     cluster.restart()  # watches outlive the token that they began with
     api.apply(policy(f"{namespace}/agent"))
-    shows(lambda: "agent" in policies(node, namespace), "the new token", BACK)
-
-
-def test_an_expired_token_is_told_and_mended(api, cluster, account, namespace, new_node, tmp_path):
-    lab.write_file(tmp_path / "token", account.short_token(10))
-    began, node = time.monotonic(), new_node(token_file=tmp_path / "token").start()
-    time.sleep(max(0, 10 + CACHE_SECONDS + 1 - (time.monotonic() - began)))
-    cluster.restart()
-    shows(lambda: "401" in " ".join(problems(node)), "the refusal", NOTICED)
+    shows(lambda: "agent" in policies(in_time, namespace), "the new token", BACK)
+    shows(lambda: "401" in " ".join(problems(late)), "the refusal", BACK)
+    assert "agent" not in policies(late, namespace)
     token = account.token()
-    lab.write_file(tmp_path / "token", token)
-    api.apply(policy(f"{namespace}/agent"))
-    shows(lambda: "agent" in policies(node, namespace), "the new token", BACK)
-    well(node)
-    assert token not in node.daemon.log_path.read_text(errors="replace")
+    lab.write_file(files[1], token)
+    shows(lambda: "agent" in policies(late, namespace), "the late token", BACK)
+    for node in (in_time, late):
+        well(node)
+        assert token not in node.daemon.log_path.read_text(errors="replace")
 
 
 def test_an_account_without_a_right_is_told_which(cluster, namespace, new_node):
