@@ -105,6 +105,9 @@ void StatusWriter::write(const NamespacedName& name, Row& row, Clock::time_point
     return;  // the next second
   row.under_way = true;
   row.last = now;
+  // The watch may tell of the new status before the answer to the write comes.
+  const char* failed = compile::to_string(compile::Phase::kFailed);
+  row.fails_anew = row.wanted.phase == compile::Phase::kFailed && row.server.phase != failed;
 }
 
 void StatusWriter::done(const NamespacedName& name, const Status& outcome) {
@@ -116,12 +119,11 @@ void StatusWriter::done(const NamespacedName& name, const Status& outcome) {
   if (outcome) {
     ++written_;
     on_problem_("");
-    bool failed_before = row.server.phase == compile::to_string(compile::Phase::kFailed);
     // The watch will say the same; until then it is not written again.
     row.server.phase = compile::to_string(row.wanted.phase);
     row.server.message = row.wanted.message;
     row.waits = false;
-    if (row.wanted.phase == compile::Phase::kFailed && !failed_before) tell_failure(name, row, now);
+    if (row.fails_anew) tell_failure(name, row, now);
     return;
   }
   if (outcome.error().code == ErrorCode::kNotFound) return;  // deleted meanwhile; the watch will tell

@@ -53,6 +53,7 @@ class StatusWriter {
     Clock::time_point due, last{};  // the next write, while `waits`; the last one
     int rank = -1;
     bool waits = false, under_way = false;
+    bool fails_anew = false;  // the write under way is the first to say so
   };
   void plan(Row& row, const compile::PolicyReport& report, const identity::Snapshot& snapshot, Clock::time_point now);
   void write(const policy::NamespacedName& name, Row& row, Clock::time_point now);
