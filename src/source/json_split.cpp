@@ -13,7 +13,7 @@ constexpr std::size_t kMaxRest = 1u << 20;
 bool is_space(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
 
 std::unexpected<Error> broken(const char* what) {
-  return fail(ErrorCode::kInvalidArgument, "the server sent no sound JSON: {}", what);
+  return fail(ErrorCode::kInvalidArgument, "sent no sound JSON: {}", what);
 }
 
 }  // namespace
@@ -86,7 +86,7 @@ Status JsonSplit::feed(std::string_view piece) {
     if (taking_) {
       at = feed_object(piece, at);
       if (object_.size() > most_)
-        return fail(ErrorCode::kLimit, "the server sent an object of more than {} bytes", most_);
+        return fail(ErrorCode::kLimit, "sent an object of more than {} bytes", most_);
       if (depth_ == object_depth_ && !in_string_) TRY(end_object());
       continue;
     }
@@ -119,7 +119,7 @@ Status JsonSplit::feed(std::string_view piece) {
 // A list outside its items.
 Status JsonSplit::feed_rest(char c) {
   if (rest_.size() >= kMaxRest)
-    return fail(ErrorCode::kLimit, "the server sent a list with {} bytes beside its items", kMaxRest);
+    return fail(ErrorCode::kLimit, "sent a list with {} bytes beside its items", kMaxRest);
   if (ended_ || (depth_ == 0 && c != '{')) {
     if (is_space(c)) return {};
     return broken(ended_ ? "something behind its end" : "no object");

@@ -13,7 +13,7 @@ using namespace simdjson;
 constexpr std::size_t kLargeText = 1u << 20;
 
 std::unexpected<Error> broken(error_code error) {
-  return casa::fail(ErrorCode::kInvalidArgument, "the server sent no sound JSON: {}", error_message(error));
+  return casa::fail(ErrorCode::kInvalidArgument, "sent no sound JSON: {}", error_message(error));
 }
 
 error_code take_text(ondemand::value value, std::string_view& text) {
@@ -57,7 +57,7 @@ Status check_head(const ObjectHead& head) {
     return true;
   };
   if (head.name.empty() || head.version.empty() || !plain(head.name) || !plain(head.ns))
-    return casa::fail(ErrorCode::kInvalidArgument, "the server sent an object without a name or a resourceVersion");
+    return casa::fail(ErrorCode::kInvalidArgument, "sent an object without a name or a resourceVersion");
   return {};
 }
 
@@ -138,10 +138,10 @@ Result<WatchEvent> KubeJson::read_event(std::string& text) {
   WatchEvent event;
   bool known = false;
   if (auto e = impl_->read_event(text, event, known)) return broken(e);
-  if (!known) return casa::fail(ErrorCode::kInvalidArgument, "the server sent an event of an unknown type");
+  if (!known) return casa::fail(ErrorCode::kInvalidArgument, "sent an event of an unknown type");
   if (event.type == WatchEvent::Type::kBookmark) {
     if (event.head.version.empty())
-      return casa::fail(ErrorCode::kInvalidArgument, "the server sent a bookmark without a resourceVersion");
+      return casa::fail(ErrorCode::kInvalidArgument, "sent a bookmark without a resourceVersion");
   } else if (event.type != WatchEvent::Type::kError) {
     TRY(check_head(event.head));
   }
@@ -164,7 +164,7 @@ Result<ListHead> KubeJson::read_list(std::string& text) {
     *wanted = value;
   }
   if (head.version.empty())
-    return casa::fail(ErrorCode::kInvalidArgument, "the server sent a list without a resourceVersion");
+    return casa::fail(ErrorCode::kInvalidArgument, "sent a list without a resourceVersion");
   return head;
 }
 

@@ -64,7 +64,7 @@ class KubernetesSource::Impl : public std::enable_shared_from_this<Impl>, privat
   void touch();
   void end_burst();
   void report_health();
-  [[nodiscard]] std::string health() const;
+  std::string health();
 
   asio::io_context& io_;
   Handler& handler_;
@@ -80,6 +80,7 @@ class KubernetesSource::Impl : public std::enable_shared_from_this<Impl>, privat
   bool synced_ = false, stopped_ = false;
   std::size_t failing_ = 0;
   std::string reported_;
+  std::optional<std::chrono::system_clock::time_point> ill_since_;
 };
 
 // Filters. Of pods: those that have a node, since one without has no address and no process; of other nodes, those that still run. They are two
@@ -168,7 +169,7 @@ asio::awaitable<void> KubernetesSource::Impl::watch_silence(std::shared_ptr<Impl
     if (self->stopped_) co_return;
     last = Clock::now();
     if (there) continue;
-    std::string why = "it has fallen silent: " + there.error().context;
+    std::string why = "has fallen silent: " + there.error().context;
     for (auto& reflector : self->reflectors_) reflector->drop(why);
   }
 }
@@ -253,7 +254,7 @@ void KubernetesSource::Impl::report_health() {
   handler_.on_health(problem);
 }
 
-std::string KubernetesSource::Impl::health() const {
+std::string KubernetesSource::Impl::health() {
   const Reflector* first = nullptr;
   std::size_t bad = 0, well = 0;
   for (const auto& reflector : reflectors_) {
@@ -262,15 +263,17 @@ std::string KubernetesSource::Impl::health() const {
     bad += problem ? 1 : 0;
     well += reflector->heard() ? 1 : 0;
   }
-  if (first == nullptr) return {};
-  std::string text = fmt::format("the API server {} {}: {}", url_, well == 0 ? "does not answer" : "does not give all",
-                                 first->problem());
+  if (first == nullptr) {
+    ill_since_.reset();
+    return {};
+  }
+  // Kept, as a server that answers with errors is in contact, and a sentence that changes all the time is no news.
+  if (!ill_since_) ill_since_ = login_->last_contact_time().value_or(std::chrono::system_clock::now());
+  std::string text = fmt::format("the API server {} {}", url_, first->problem());
   if (bad > 1 && well != 0) text += fmt::format(" (and {} more such problems)", bad - 1);
-  auto contact = login_->last_contact_time();
-  if (!synced_) text += "; nothing of it is in force yet";
-  else if (well != 0) text += "; what it said of that last stays in force";
-  else if (contact) text += "; the last state stays in force, of " + format_time(*contact);
-  return text;
+  if (!synced_) return text + "; nothing of it is in force yet";
+  if (well != 0) return text + "; what it said of them last stays in force";
+  return fmt::format("{}; the last state stays in force since {}", text, format_time(*ill_since_));
 }
 
 KubernetesSource::KubernetesSource(asio::io_context& io, KubeAccess access, Handler& handler, KubernetesOptions options)

@@ -50,7 +50,7 @@ void Reflector::take_exception(const std::string& what) {
   heard_.reset();
   version_.clear();
   pause_first_ = true;
-  fail_with(what);
+  fail_with("cannot be followed: " + what);
 }
 
 KubernetesResource Reflector::describe() const { return {resource_.name, state_, table_.size(stream_), problem_}; }
@@ -110,7 +110,7 @@ asio::awaitable<Reflector::Outcome> Reflector::open(const std::string& query, co
   request.target = target(query);
   Result<KubeAnswer> answer = co_await connection_.send(std::move(request));
   if (stopped_) co_return Outcome::kFailed;
-  if (!answer) co_return fail_with(answer.error().context);
+  if (!answer) co_return fail_with("cannot be reached: " + answer.error().context);
   if (answer->status == 200) co_return Outcome::kGood;
   Result<std::string> body = co_await connection_.read_all(kMaxStatusBytes);
   connection_.close();
@@ -127,17 +127,17 @@ asio::awaitable<Reflector::Outcome> Reflector::open(const std::string& query, co
     if (resource_.may_be_absent) co_return take_absence();
   }
   if (answer->status == 403) {
-    set(State::kForbidden, fmt::format("it does not allow to {} {}: {}", verb, resource_.name, text));
+    set(State::kForbidden, fmt::format("does not allow to {} {}: {}", verb, resource_.name, text));
     co_return Outcome::kFailed;
   }
-  co_return fail_with(fmt::format("cannot {} {}: {} (HTTP {})", verb, resource_.name, text, answer->status));
+  co_return fail_with(fmt::format("refuses to {} {}: {} (HTTP {})", verb, resource_.name, text, answer->status));
 }
 
 // A kind that was there and is not any more takes its objects away one by one, as events. Without them this is as likely a server that is not
 // what it was.
 Reflector::Outcome Reflector::take_absence() {
   if (std::size_t known = table_.size(stream_); known != 0)
-    return fail_with(fmt::format("it does not know {} any more (HTTP 404)", resource_.name));
+    return fail_with(fmt::format("does not know {} any more (HTTP 404)", resource_.name));
   listed_ = true;
   if (!std::exchange(noted_absent_, true))
     listener_.on_note(fmt::format("the API server has no {} yet; it is asked again every {} s", resource_.name,
@@ -157,7 +157,7 @@ asio::awaitable<Reflector::Outcome> Reflector::list() {
     if (outcome == Outcome::kExpired && !first) pages_ = false;
     if (outcome != Outcome::kGood) co_return outcome;
     if (!next.empty() && next == before)
-      co_return fail_with(fmt::format("its list of {} does not end", resource_.name));
+      co_return fail_with(fmt::format("sends a list of {} that does not end", resource_.name));
     first = false;
   }
   pages_ = true;
@@ -179,7 +179,7 @@ asio::awaitable<Reflector::Outcome> Reflector::list_page(std::string& next, std:
   for (;;) {
     Result<std::string_view> piece = co_await connection_.read(options_.request_timeout);
     if (stopped_) co_return Outcome::kFailed;
-    if (!piece) co_return fail_with(piece.error().context);
+    if (!piece) co_return fail_with("does not finish its answer: " + piece.error().context);
     taken = piece->empty() ? split.finish() : split.feed(*piece);
     if (stopped_) co_return Outcome::kFailed;
     if (!taken || piece->empty()) break;
@@ -222,7 +222,7 @@ asio::awaitable<Reflector::Outcome> Reflector::check_version() {
   JsonSplit split(JsonSplit::Shape::kList, kMaxDocumentBytes, [](std::string&) { return Status(); });
   Result<std::string> body = co_await connection_.read_all(kMaxDocumentBytes + kMaxStatusBytes);
   if (stopped_) co_return Outcome::kFailed;
-  if (!body) co_return fail_with(body.error().context);
+  if (!body) co_return fail_with("does not finish its answer: " + body.error().context);
   Status taken = split.feed(*body);
   if (taken) taken = split.finish();
   Result<ListHead> head;
@@ -296,7 +296,7 @@ Status Reflector::take_event(std::string& line) {
   using Type = WatchEvent::Type;
   if (event.type == Type::kError) {
     expired_ = event.code == 410;
-    return fail(ErrorCode::kSystem, "its watch of {} ends: {} ({})", resource_.name, event.message, event.code);
+    return fail(ErrorCode::kSystem, "ends the watch of {}: {} ({})", resource_.name, event.message, event.code);
   }
   ++events_;
   version_ = event.head.version;

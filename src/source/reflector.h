@@ -58,6 +58,7 @@ class Reflector {
 
   [[nodiscard]] KubernetesResource describe() const;
   [[nodiscard]] State state() const { return state_; }
+  // "cannot be reached: ...", of the server.
   [[nodiscard]] const std::string& problem() const { return problem_; }
   // Once completely, or known to be absent.
   [[nodiscard]] bool listed() const { return listed_; }

@@ -58,6 +58,7 @@ class Recorder : public Handler {
     log.push_back("+" + document.origin);
     paths[document.origin] = document.path;
     formats[document.origin] = document.format;
+    kinds[document.origin] = document.kind;
     problems.erase(document.origin);
     documents[document.origin] = std::move(document.bytes);
   }
@@ -81,7 +82,7 @@ class Recorder : public Handler {
   }
 
   std::vector<std::string> log;
-  std::map<std::string, std::string> documents, problems, paths;
+  std::map<std::string, std::string> documents, problems, paths, kinds;
   std::map<std::string, Format> formats;
   std::string health;
   int synced = 0;
