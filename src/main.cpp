@@ -16,6 +16,7 @@
 #include "casa_version.h"
 #include "cli/check.h"
 #include "cli/client.h"
+#include "cli/render.h"
 #include "compile/explain.h"
 #include "datapath/datapath.h"
 
@@ -158,6 +159,7 @@ int run_baseline(bool json) {
 struct Choices {
   RunFlags run;
   std::vector<std::string> check_paths;
+  casa::cli::RenderCommand render;
   casa::cli::StatusOptions status;
   casa::cli::FlowsOptions flows;
   casa::cli::TokensOptions tokens, alerts;
@@ -193,6 +195,16 @@ void add_tokens(CLI::App& app, casa::cli::TokensOptions& options, const char* fo
   app.add_option("--limit", options.limit, "newest rows to show (default 100; alerts --follow: 10 to begin with)");
 }
 
+CLI::App* add_render(CLI::App& render, const char* name, const char* what, casa::cli::RenderCommand& command) {
+  auto* app = render.add_subcommand(name, what);
+  app->add_option("paths", command.paths, "files and directories, as casad check takes them")->required();
+  app->add_option("--cluster-domain", command.cluster_domain, "of the cluster's DNS")->capture_default_str();
+  app->add_option("--search", command.search, "a domain that the nodes add to the Pods' search list; may be repeated");
+  app->add_flag("--beside-casad", command.beside_casad,
+                "casad enforces on the same nodes: leave to it what only it can hold");
+  return app;
+}
+
 int dispatch(int argc, char** argv) {
   CLI::App app{"casad holds AI agents to their CASAPolicies, in the kernel."};
   app.require_subcommand(1);
@@ -201,6 +213,12 @@ int dispatch(int argc, char** argv) {
   add_run_flags(*run, choices.run);
   auto* check = app.add_subcommand("check", "validate policy files: FILE|DIR..., - for standard input");
   check->add_option("paths", choices.check_paths, "files and directories")->required();
+  auto* render = app.add_subcommand("render", "write policies in the words of a CNI, as YAML");
+  render->require_subcommand(1);
+  auto* cilium = add_render(*render, "cilium", "CiliumNetworkPolicies", choices.render);
+  auto* network_policy = add_render(*render, "networkpolicy", "NetworkPolicies of Kubernetes", choices.render);
+  network_policy->add_flag("--any-dns-name", choices.render.any_dns_name,
+                           "let workloads that need DNS ask for every name, which can carry data out");
   auto* explain = app.add_subcommand("explain", "say whether, and by which policy, a call may pass");
   add_api_socket(*explain, choices.explain.api_socket);
   explain->add_option("--from", choices.explain.from, "NAMESPACE/NAME, host, or an address");
@@ -211,6 +229,7 @@ int dispatch(int argc, char** argv) {
   auto* status = app.add_subcommand("status", "say how the daemon is");
   add_api_socket(*status, choices.status.api_socket);
   status->add_flag("--json", choices.status.json, "JSON");
+  status->add_flag("--alive", choices.status.alive, "print nothing; exit 0 if the daemon answers, ready or not");
   auto* flows = app.add_subcommand("flows", "list flows, newest last");
   add_flows(*flows, choices.flows);
   auto* tokens = app.add_subcommand("tokens", "list tokens by their SHA-256, or one with its path");
@@ -232,6 +251,8 @@ int dispatch(int argc, char** argv) {
   }
   if (*run) return run_daemon(*run, choices.run);
   if (*check) return casa::cli::run_check(choices.check_paths, stdout);
+  if (*cilium) return casa::cli::run_render_cilium(choices.render, stdout, stderr);
+  if (*network_policy) return casa::cli::run_render_network_policy(choices.render, stdout, stderr);
   if (*explain)
     return choices.explain.baseline ? run_baseline(choices.explain.json) : casa::cli::run_explain(choices.explain);
   if (*status) return casa::cli::run_status(choices.status);

@@ -17,6 +17,7 @@ inline constexpr const char* kDefaultApiSocket = "/run/casad/casad.sock";
 struct StatusOptions {
   std::string api_socket = kDefaultApiSocket;
   bool json = false;
+  bool alive = false;  // only whether the daemon answers, ready or not
   std::FILE* out = stdout;
   std::FILE* err = stderr;
 };

@@ -95,9 +95,10 @@ void print_status(std::FILE* out, const element& status) {
 
 int run_status(const StatusOptions& options) {
   HttpClient client(options.api_socket);
-  auto response = client.get("/v1/status");
+  auto response = client.get(options.alive ? "/healthz" : "/v1/status");
   if (!response) return report_error(options.err, response.error());
   if (response->status != 200) return report_problem(options.err, *response);
+  if (options.alive) return kExitDone;
   simdjson::dom::parser parser;
   element status;
   bool ready = false;

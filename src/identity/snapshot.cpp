@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "casa/abi/types.h"
+#include "identity/labels.h"
 
 namespace casa::identity {
 namespace {
@@ -23,16 +24,6 @@ using policy::Pod;
 using policy::Service;
 
 constexpr std::uint16_t kDnsPort = 53;
-
-bool is_disabled(const Meta& meta) {
-  auto it = meta.annotations.find("casa.io/enforcement");
-  return it != meta.annotations.end() && it->second == "disabled";
-}
-
-bool is_mas_label(const Meta& meta) {
-  auto it = meta.labels.find("casa.io/injection");
-  return it != meta.labels.end() && it->second == "enabled";
-}
 
 class Builder {
  public:
@@ -272,20 +263,13 @@ class Builder {
     for (const auto& ip : pod.ips) add_backend(port, {identity_of_plain(ip), {}, ip, target});
   }
 
-  static bool is_selected(const Pod& pod, const Service& service) {
-    return std::ranges::all_of(service.selector, [&](const auto& wanted) {
-      auto label = pod.meta.labels.find(wanted.first);
-      return label != pod.meta.labels.end() && label->second == wanted.second;
-    });
-  }
-
   void add_selected(const Service& service, ServiceInfo& info) {
     if (service.selector.empty()) return;
     auto pods = objects_.objects.lower_bound({policy::Kind::kPod, service.meta.ns, {}});
     for (; pods != objects_.objects.end(); ++pods) {
       const auto* pod = std::get_if<Pod>(&pods->second);
       if (pod == nullptr || pod->meta.ns != service.meta.ns) return;
-      if (!pod->finished && is_selected(*pod, service))
+      if (!pod->finished && selects(service.selector, pod->meta.labels))
         for (std::size_t i = 0; i < service.ports.size(); ++i)
           add_pod_backend(info.ports[i], *pod, target_port(service.ports[i], pod->ports));
     }

@@ -15,10 +15,18 @@ Pod read_pod(Report& report, const Path& path, const Node& node);
 Service read_service(Report& report, const Path& path, const Node& node);
 EndpointSlice read_endpoint_slice(Report& report, const Path& path, const Node& node);
 ClusterNode read_cluster_node(Report& report, const Path& path, const Node& node);
+Deployment read_deployment(Report& report, const Path& path, const Node& node);
+StatefulSet read_stateful_set(Report& report, const Path& path, const Node& node);
 
 // metadata of any kind: names by the kind's rules, labels, annotations, owners.
 Meta read_meta(Report& report, const Path& path, const Fields& object, Kind kind);
 
+// metadata.labels and metadata.annotations, by the kind's rules.
+std::map<std::string, std::string> read_labels(Report& report, const Path& path, const Node* node, Kind kind);
+std::map<std::string, std::string> read_annotations(Report& report, const Path& path, const Node* node, Kind kind);
+
+// A Pod's spec, of a Pod or of a template of Pods; null for an absent one.
+void read_pod_spec(Report& report, const Path& path, const Node* node, Pod& pod);
 // The containers of a Pod's spec, and what of the Pod follows from them: ports, what probes ask, QoS, the mesh's proxy.
 // `spec` stands at `path`; hostNetwork has been read.
 void read_containers(Report& report, const Path& path, const Fields& spec, Pod& pod);

@@ -129,6 +129,14 @@ std::string read_name(Report& report, const Path& path, Fields& fields, Kind kin
 
 }  // namespace
 
+std::map<std::string, std::string> read_labels(Report& report, const Path& path, const Node* node, Kind kind) {
+  return read_named_map(report, path, node, kind, true);
+}
+
+std::map<std::string, std::string> read_annotations(Report& report, const Path& path, const Node* node, Kind kind) {
+  return read_named_map(report, path, node, kind, false);
+}
+
 Meta read_meta(Report& report, const Path& path, const Fields& object, Kind kind) {
   Meta meta;
   meta.where = report.where(object.at());

@@ -22,6 +22,8 @@ const char* to_string(Kind kind) {
     case Kind::kService: return "Service";
     case Kind::kEndpointSlice: return "EndpointSlice";
     case Kind::kNode: return "Node";
+    case Kind::kDeployment: return "Deployment";
+    case Kind::kStatefulSet: return "StatefulSet";
   }
   return "?";
 }

@@ -31,7 +31,17 @@ struct Diagnostic {
 };
 std::string to_string(const Diagnostic& d);
 
-enum class Kind : std::uint8_t { kCasaPolicy, kMultiAgentSystem, kNamespace, kPod, kService, kEndpointSlice, kNode };
+enum class Kind : std::uint8_t {
+  kCasaPolicy,
+  kMultiAgentSystem,
+  kNamespace,
+  kPod,
+  kService,
+  kEndpointSlice,
+  kNode,
+  kDeployment,
+  kStatefulSet
+};
 const char* to_string(Kind kind);  // as in `kind:`
 
 struct ObjectKey {
@@ -196,7 +206,19 @@ struct ClusterNode {
   std::vector<IpPrefix> pod_networks;  // spec.podCIDRs
 };
 
-using Object = std::variant<CasaPolicy, MultiAgentSystem, Namespace, Pod, Service, EndpointSlice, ClusterNode>;
+// What a Deployment and a StatefulSet say of the Pods that they make. The daemon needs neither, since it knows the Pods; who renders
+// policies that select Pods by label needs them (compile/render.h).
+struct PodMaker {
+  Meta meta;
+  std::map<std::string, std::string> match_labels;  // spec.selector.matchLabels
+  bool match_expressions = false;                   // spec.selector has some, too
+  Pod pod;                                          // spec.template: labels, ports and what stands in its spec; no name
+};
+struct Deployment : PodMaker {};
+struct StatefulSet : PodMaker {};
+
+using Object = std::variant<CasaPolicy, MultiAgentSystem, Namespace, Pod, Service, EndpointSlice, ClusterNode,
+                            Deployment, StatefulSet>;
 
 // The variant's alternatives stand in the order of Kind.
 template <typename T>

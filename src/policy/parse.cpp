@@ -16,15 +16,18 @@ namespace {
 struct KindRow {
   std::string_view name, api_version;
 };
-constexpr std::array<KindRow, 7> kKinds{{{"CASAPolicy", "casa.io/v1alpha1"},
+constexpr std::array<KindRow, 9> kKinds{{{"CASAPolicy", "casa.io/v1alpha1"},
                                          {"MultiAgentSystem", "casa.io/v1alpha1"},
                                          {"Namespace", "v1"},
                                          {"Pod", "v1"},
                                          {"Service", "v1"},
                                          {"EndpointSlice", "discovery.k8s.io/v1"},
-                                         {"Node", "v1"}}};
-constexpr std::array<std::string_view, 8> kKindNames{"CASAPolicy", "MultiAgentSystem", "Namespace", "Pod",
-                                                     "Service",    "EndpointSlice",    "Node",      "List"};
+                                         {"Node", "v1"},
+                                         {"Deployment", "apps/v1"},
+                                         {"StatefulSet", "apps/v1"}}};
+constexpr std::array<std::string_view, 10> kKindNames{
+    "CASAPolicy", "MultiAgentSystem", "Namespace",   "Pod", "Service", "EndpointSlice",
+    "Node",       "Deployment",       "StatefulSet", "List"};
 constexpr std::string_view kListFields[] = {"apiVersion", "kind", "metadata", "items"};
 
 Object read_object(Report& report, const Path& path, const Node& node, Kind kind) {
@@ -35,9 +38,11 @@ Object read_object(Report& report, const Path& path, const Node& node, Kind kind
     case Kind::kPod: return read_pod(report, path, node);
     case Kind::kService: return read_service(report, path, node);
     case Kind::kEndpointSlice: return read_endpoint_slice(report, path, node);
-    case Kind::kNode: break;
+    case Kind::kNode: return read_cluster_node(report, path, node);
+    case Kind::kDeployment: return read_deployment(report, path, node);
+    case Kind::kStatefulSet: break;
   }
-  return read_cluster_node(report, path, node);
+  return read_stateful_set(report, path, node);
 }
 
 // Also a mistyped CASAPolicy is one: its workload must not run without a policy because of a letter.

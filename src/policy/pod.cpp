@@ -151,6 +151,14 @@ std::optional<IpAddress> read_ip(Report& report, const Path& path, const Node* n
   return ip;
 }
 
+void read_pod_spec(Report& report, const Path& path, const Node* node, Pod& pod) {
+  Fields spec(report, path, node, kPodSpec);
+  if (!spec.usable()) return;
+  pod.node = read_checked(report, path / "nodeName", spec["nodeName"], check_subdomain).value_or("");
+  pod.host_network = read_bool(report, path / "hostNetwork", spec["hostNetwork"]).value_or(false);
+  read_containers(report, path, spec, pod);
+}
+
 Namespace read_namespace(Report& report, const Path& path, const Node& node) {
   Fields object(report, path, &node, kObjectFields);
   Namespace result{read_meta(report, path, object, Kind::kNamespace)};
@@ -166,13 +174,7 @@ Pod read_pod(Report& report, const Path& path, const Node& node) {
   pod.meta = read_meta(report, path, object, Kind::kPod);
   read_pod_meta(report, path, node, pod);
   read_cgroup(report, node, pod);
-  Path at = path / "spec";
-  Fields spec(report, at, object["spec"], kPodSpec);
-  if (spec.usable()) {
-    pod.node = read_checked(report, at / "nodeName", spec["nodeName"], check_subdomain).value_or("");
-    pod.host_network = read_bool(report, at / "hostNetwork", spec["hostNetwork"]).value_or(false);
-    read_containers(report, at, spec, pod);
-  }
+  read_pod_spec(report, path / "spec", object["spec"], pod);
   Path status_path = path / "status";
   Fields status(report, status_path, object["status"], kPodStatus);
   if (status.usable()) read_status(report, status_path, status, pod);

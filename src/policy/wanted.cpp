@@ -54,10 +54,17 @@ constexpr Wanted kNodeSpec[] = {{"podCIDR", {}}, {"podCIDRs", {}}};
 constexpr Wanted kNodeStatus[] = {{"addresses", {}}};
 constexpr Wanted kNode[] = {{"metadata", kMeta}, {"spec", kNodeSpec}, {"status", kNodeStatus}};
 
-// In the order of Kind.
-constexpr Wanted kKinds[] = {{"CASAPolicy", kCustom}, {"MultiAgentSystem", kCustom}, {"Namespace", kMetaOnly},
-                             {"Pod", kPod},           {"Service", kService},         {"EndpointSlice", kEndpointSlice},
-                             {"Node", kNode}};
+// In the order of Kind. Of what makes Pods an API server is not asked: it has the Pods themselves.
+constexpr Wanted kKinds[] = {{"CASAPolicy", kCustom},
+                             {"MultiAgentSystem", kCustom},
+                             {"Namespace", kMetaOnly},
+                             {"Pod", kPod},
+                             {"Service", kService},
+                             {"EndpointSlice", kEndpointSlice},
+                             {"Node", kNode},
+                             {"Deployment", kCustom},
+                             {"StatefulSet", kCustom}};
+static_assert(std::size(kKinds) == std::variant_size_v<Object>);
 
 }  // namespace
 

@@ -122,6 +122,11 @@ std::string text(const EndpointSlice& s) {
   return out;
 }
 
+std::string text(const PodMaker& m) {
+  return fmt::format("match={}{} labels={} {}", m.match_labels, m.match_expressions ? " and expressions" : "",
+                     m.pod.meta.labels, text(m.pod));
+}
+
 }  // namespace
 
 std::string dump(const Object& object) {
