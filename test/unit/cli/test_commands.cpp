@@ -192,6 +192,10 @@ TEST_CASE("status") {
   Asked<StatusOptions> starting(server);
   CHECK(run_status(starting.options) == 1);
   CHECK_THAT(starting.out.text(), ContainsSubstring("problem      the policy directory"));
+  Asked<StatusOptions> alive(server);
+  alive.options.alive = true;
+  CHECK(run_status(alive.options) == 0);
+  CHECK(alive.out.text().empty());
   Asked<StatusOptions> json(server);
   json.options.json = true;
   CHECK(run_status(json.options) == 1);
@@ -233,6 +237,9 @@ TEST_CASE("nobody answers: what to do about it") {
   CHECK(run_status(options) == 1);
   CHECK(err.text() == "casad: no answer at " + dir.file("none.sock") +
                           ": No such file or directory; is casad running? try `systemctl status casad`\n");
+  options.alive = true;
+  CHECK(run_status(options) == 1);
+  options.alive = false;
   options.api_socket = std::string(200, 'x');
   CHECK(run_status(options) == 2);
 }

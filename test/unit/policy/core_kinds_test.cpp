@@ -165,7 +165,66 @@ std::string slice(std::string_view text) {
          "{kubernetes.io/service-name: s}}\n" +
          std::string(text);
 }
+
+constexpr std::string_view kRealDeployment = R"(apiVersion: apps/v1
+kind: Deployment
+metadata:
+  annotations: {deployment.kubernetes.io/revision: "1"}
+  generation: 1
+  name: agent
+  namespace: team-a
+spec:
+  progressDeadlineSeconds: 600
+  replicas: 2
+  revisionHistoryLimit: 10
+  selector:
+    matchLabels: {app: agent}
+    matchExpressions: [{key: tier, operator: Exists}]
+  strategy: {rollingUpdate: {maxSurge: 25%, maxUnavailable: 25%}, type: RollingUpdate}
+  template:
+    metadata:
+      annotations: {casa.io/enforcement: disabled}
+      creationTimestamp: null
+      labels: {app: agent, tier: x}
+    spec:
+      hostNetwork: true
+      containers:
+      - {image: i, name: c, ports: [{containerPort: 8000, name: http}]}
+      terminationGracePeriodSeconds: 30
+status: {availableReplicas: 2, conditions: [{type: Available}]}
+)";
 }  // namespace
+
+TEST_CASE("Deployments and StatefulSets: how their Pods are selected, and what these are like") {
+  auto deployment = parse_text("f", kRealDeployment, Syntax::kYaml);
+  CHECK(lines(deployment).empty());
+  CHECK(dump(deployment)
+            .starts_with(
+                "Deployment team-a/agent uid= labels={} annotations={\"deployment.kubernetes.io/revision\": \"1\"} "
+                "match={\"app\": \"agent\"} and expressions labels={\"app\": \"agent\", \"tier\": \"x\"} host=true"));
+  CHECK(std::get<Deployment>(deployment.objects.at(0)).pod.meta.annotations.at("casa.io/enforcement") == "disabled");
+  check_rows("apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: a}\n",
+             {
+                 {"spec: {serviceName: a, selector: {matchLabels: {a: b}}, template: {metadata: {}, spec: {containers: "
+                  "[{name: c}]}}, volumeClaimTemplates: [{}]}",
+                  {}},
+                 {"spec: {}",
+                  {"4:7: spec.selector: the field is missing; write selector: {matchLabels: <labels that only these "
+                   "Pods have>}",
+                   "4:7: spec.template: the field is missing; write template: with metadata and spec of the Pods"}},
+                 {"spec: {selector: {matchLabels: {a: 1}}, template: {metadata: {labels: {-: b}}, spec: {containers: "
+                  "[{name: c}], hostNetwork: 1}}}",
+                  {"4:36: spec.selector.matchLabels.a: this must be a text, not the number 1; put it in quotes: \"1\"",
+                   "4:72: spec.template.metadata.labels: \"-\" is not a label's or annotation's key; write name or "
+                   "example.com/name",
+                   "4:125: spec.template.spec.hostNetwork: this must be true or false, not the number 1; write true, "
+                   "without quotes"}},
+                 {"spec: {selector: {}, strategy: {}, template: {metadata: {}, spec: {containers: [{name: c}]}}}",
+                  {"4:22: spec.strategy: unknown field; remove it, or write minReadySeconds, ordinals, "
+                   "persistentVolumeClaimRetentionPolicy, podManagementPolicy, replicas, revisionHistoryLimit, "
+                   "selector, serviceName, template, updateStrategy or volumeClaimTemplates"}},
+             });
+}
 
 TEST_CASE("what a cluster prints is taken as it is") {
   auto pod = parse_text("f", kRealPod, Syntax::kYaml);

@@ -31,10 +31,11 @@ TEST_CASE("apiVersion and kind") {
           {"apiVersion: v1\nkind: pod", {"2:7: kind: casad does not read objects of kind \"pod\"; did you mean Pod?"}},
           {"apiVersion: v1\nkind: Pods",
            {"2:7: kind: casad does not read objects of kind \"Pods\"; did you mean Pod?"}},
-          {"apiVersion: apps/v1\nkind: Deployment",
-           {"2:7: kind: casad does not read objects of kind \"Deployment\"; remove the object, or write CASAPolicy, "
-            "MultiAgentSystem, Namespace, "
-            "Pod, Service, EndpointSlice, Node or List"}},
+          {"apiVersion: v1\nkind: ConfigMap",
+           {"2:7: kind: casad does not read objects of kind \"ConfigMap\"; remove the object, or write CASAPolicy, "
+            "MultiAgentSystem, Namespace, Pod, Service, EndpointSlice, Node, Deployment, StatefulSet or List"}},
+          {"apiVersion: v1\nkind: Deployment",
+           {"1:13: apiVersion: \"v1\" is not a version of Deployment that casad knows; write apps/v1"}},
           {"apiVersion: v2\nkind: Pod",
            {"1:13: apiVersion: \"v2\" is not a version of Pod that casad knows; write v1"}},
           {"apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice",
