@@ -2,7 +2,7 @@
 # tools/image.sh [-o FILE] [-t NAME:TAG] [BINARY]: the container image of kubernetes/Containerfile as one archive, without a container engine.
 # BINARY: build/casad; FILE: build/casad-image.tar; NAME:TAG: casad:latest. The archive is an OCI layout and has Docker's manifest.json as
 # well, so that podman, docker, ctr and kind load it. The same binary gives the same bytes. Refuses a binary that is not static, and an image
-# of more than 20 MB.
+# of more than 20 MB. CASAD_STRIP: the strip of the binary's architecture; `true` leaves it as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,7 +34,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/root" "$work/image/blobs/sha256"
 install -m 0755 "$binary" "$work/root/casad"
-if command -v strip >/dev/null; then strip "$work/root/casad" 2>/dev/null || true; fi
+strip=${CASAD_STRIP:-strip}
+if command -v "$strip" >/dev/null; then "$strip" "$work/root/casad"; fi
 archive() { tar --format=ustar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$1" -cf - "${@:2}"; }
 digest() { sha256sum "$1" | cut -d' ' -f1; }
 add() { # FILE: becomes a blob; prints its digest
