@@ -78,7 +78,8 @@ class NetworkPolicyWriter {
     const auto* pods = std::get_if<PodSelector>(&peer);
     if (pods == nullptr) {
       warn(where,
-           "a NetworkPolicy has no word for the node, so host: true is left out; remove it if Kubernetes may let a Pod's "
+           "a NetworkPolicy has no word for the node, so host: true is left out; remove it if Kubernetes may let a "
+           "Pod's "
            "own node in on every port, as it does");
       return {};
     }
@@ -99,8 +100,7 @@ class NetworkPolicyWriter {
              to_string(prefix), to_string(network));
         return {};
       }
-      if (prefix.contains(network) && is_v4(prefix) == is_v4(network))
-        except.push_back(to_string(network));
+      if (prefix.contains(network) && is_v4(prefix) == is_v4(network)) except.push_back(to_string(network));
     }
     if (plan_.pod_networks.empty()) {
       warn(where,

@@ -99,7 +99,7 @@ def check_pod(name, daemonset):
         f"capabilities {security['capabilities']['add']}": security["capabilities"]["add"] == CAPABILITIES[name],
         "every node": pod["tolerations"] == [{"operator": "Exists"}], "never evicted for others": pod["priorityClassName"] == "system-node-critical",
         # A daemon that is gone leaves enforcement in force; two at once is what cannot be, and detaching is nobody's but an operator's.
-        "one at a time": daemonset["spec"]["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}},
+        "one at a time": daemonset["spec"]["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
         "no hook that ends enforcement": "lifecycle" not in container and "detach" not in json.dumps(pod),
         "the node's network": pod["hostNetwork"] and pod["dnsPolicy"] == "Default",
     }
