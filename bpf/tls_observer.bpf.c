@@ -82,14 +82,16 @@ int casa_ssl_free(struct pt_regs *ctx) {
 }
 
 /*
- * Go passes arguments in registers of its own (1.17 and later): the receiver, then the slice's pointer and length. A Write is not called
- * again with bytes that went out, so its beginning tells enough; a probe on a return would break Go's moving stacks.
+ * Go passes arguments in registers of its own (1.17 and later): the receiver, then the slice's pointer and length; results too; and the
+ * goroutine has one. The probes stand behind the functions' check of the stack, which a call may pass more than once (observe/go_code.h).
  */
 #if defined(__TARGET_ARCH_x86)
+#define CASA_GO_ROUTINE(ctx) ((ctx)->r14)
 #define CASA_GO_1(ctx) ((ctx)->rax)
 #define CASA_GO_2(ctx) ((ctx)->rbx)
 #define CASA_GO_3(ctx) ((ctx)->rcx)
 #elif defined(__TARGET_ARCH_arm64)
+#define CASA_GO_ROUTINE(ctx) (((struct user_pt_regs *)(ctx))->regs[28])
 #define CASA_GO_1(ctx) (((struct user_pt_regs *)(ctx))->regs[0])
 #define CASA_GO_2(ctx) (((struct user_pt_regs *)(ctx))->regs[1])
 #define CASA_GO_3(ctx) (((struct user_pt_regs *)(ctx))->regs[2])
@@ -97,12 +99,77 @@ int casa_ssl_free(struct pt_regs *ctx) {
 #error "which registers has Go's calling convention on this machine?"
 #endif
 
-/* crypto/tls.(*Conn).Write */
+/* crypto/tls.(*Conn).Write. It is not called again with bytes that went out, so that the call tells enough. */
 SEC("uprobe")
 int casa_go_write(struct pt_regs *ctx) {
   if (!casa_tls_observed(CASA_TLS_GO))
     return 0;
   casa_tls_bytes(CASA_GO_1(ctx), CASA_GO_2(ctx), CASA_GO_3(ctx), CASA_TLS_WRITE);
+  return 0;
+}
+
+/* A Read that has not returned. */
+struct casa_go_call {
+  casa_u64 connection;
+  casa_u64 into;     /* the buffer; on the goroutine's stack: less the stack's upper end */
+  casa_u64 on_stack; /* 1: it is */
+};
+
+/* By goroutine and process: a goroutine may go on on another thread. A Read that ends in a panic stays until its goroutine's next. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, CASA_MAX_GO_READS);
+  __type(key, struct casa_tls_key);
+  __type(value, struct casa_go_call);
+} casa_go_call SEC(".maps");
+
+/* What every goroutine's descriptor begins with. */
+struct casa_go_stack {
+  casa_u64 low;
+  casa_u64 high;
+};
+
+/*
+ * crypto/tls.(*Conn).Read. Where its bytes are is known here, how many they are when it returns. A uretprobe would put an address onto the
+ * stack, which Go moves and looks through; so there is a probe on each of its instructions that return. When a stack moves, all that is on it
+ * keeps its distance from the upper end.
+ */
+SEC("uprobe")
+int casa_go_read(struct pt_regs *ctx) {
+  if (!casa_tls_observed(CASA_TLS_GO))
+    return 0;
+  casa_u32 pid = bpf_get_current_pid_tgid() >> 32;
+  struct casa_tls_key connection = {.connection = CASA_GO_1(ctx), .pid = pid};
+  struct casa_tls_conn *c = bpf_map_lookup_elem(&casa_tls_conn, &connection);
+  if (c && (c->over || c->side == CASA_TLS_WRITE))
+    return 0;
+  struct casa_tls_key routine = {.connection = CASA_GO_ROUTINE(ctx), .pid = pid};
+  struct casa_go_call read = {.connection = connection.connection, .into = CASA_GO_2(ctx)};
+  struct casa_go_stack stack;
+  if (bpf_probe_read_user(&stack, sizeof(stack), (const void *)routine.connection))
+    return 0;
+  if (read.into >= stack.low && read.into < stack.high) {
+    read.into -= stack.high;
+    read.on_stack = 1;
+  }
+  bpf_map_update_elem(&casa_go_call, &routine, &read, BPF_ANY);
+  return 0;
+}
+
+/* An instruction of Read that returns: the first result is how many bytes. There may be an error beside them. */
+SEC("uprobe")
+int casa_go_return(struct pt_regs *ctx) {
+  struct casa_tls_key routine = {.connection = CASA_GO_ROUTINE(ctx), .pid = bpf_get_current_pid_tgid() >> 32};
+  struct casa_go_call *known = bpf_map_lookup_elem(&casa_go_call, &routine);
+  if (!known)
+    return 0;
+  struct casa_go_call read = *known;
+  bpf_map_delete_elem(&casa_go_call, &routine);
+  casa_u64 n = CASA_GO_1(ctx);
+  struct casa_go_stack stack = {};
+  if (read.on_stack && bpf_probe_read_user(&stack, sizeof(stack), (const void *)routine.connection))
+    return 0;
+  casa_tls_bytes(read.connection, read.into + stack.high, n, CASA_TLS_READ);
   return 0;
 }
 

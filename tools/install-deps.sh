@@ -10,7 +10,7 @@ what=${1:-test}
 build_packages=(
   make git ca-certificates pkg-config ninja-build python3
   clang-19 lld-19 llvm-19 g++
-  libelf-dev zlib1g-dev libzstd-dev libssl-dev libyaml-dev libc-ares-dev libfmt-dev libspdlog-dev libcli11-dev
+  libelf-dev zlib1g-dev libzstd-dev libssl-dev libyaml-dev libc-ares-dev libfmt-dev libspdlog-dev libcli11-dev libzycore-dev
   linux-libc-dev iproute2 procps
 )
 declare -A backports_packages=([libbpf-dev]=1:1.4 [bpftool]=7.4 [meson]=1.3 [catch2]=3.0) # and the least version
@@ -56,16 +56,19 @@ for p in "${!backports_packages[@]}"; do
   version_at_least "$p" "${backports_packages[$p]}" || missing_backports+=("$p")
 done
 
-# Two pieces live in a private cache, read by meson.build:
+# Three pieces live in a private cache, read by meson.build:
 #  - Boost 1.81 headers, where Debian's default 1.74 headers are installed (the two packages exclude one another and
 #    somebody else needs those). casad uses Boost's headers only, no Boost library.
 #  - simdjson's single-header source pair, from Debian's source package: the binary package has a shared object only, and
 #    casad is one static binary.
+#  - Zydis's sources, for the same reason.
 cache=${CASAD_DEPS_CACHE:-/var/cache/casad-deps}
 need_boost=no
 if ! installed libboost1.81-dev && [ ! -e "$cache/boost-1.81/usr/include/boost/version.hpp" ]; then need_boost=yes; fi
 need_simdjson=no
 if [ ! -e "$cache/simdjson/simdjson.cpp" ]; then need_simdjson=yes; fi
+need_zydis=no
+if [ ! -e "$cache/zydis/src/Decoder.c" ]; then need_zydis=yes; fi
 
 # For tests only: the MCP SDK, whose client and server they let talk.
 mcp_sdk=1.32.2
@@ -77,7 +80,7 @@ install_mcp_sdk() {
   "${as_root[@]}" npm install --prefix "$cache/mcp-sdk" --no-audit --no-fund --ignore-scripts --loglevel=error "@modelcontextprotocol/sdk@$mcp_sdk"
 }
 
-if [ ${#missing[@]} -eq 0 ] && [ ${#missing_backports[@]} -eq 0 ] && [ $need_boost = no ] && [ $need_simdjson = no ]; then
+if [ ${#missing[@]} -eq 0 ] && [ ${#missing_backports[@]} -eq 0 ] && [ $need_boost = no ] && [ $need_simdjson = no ] && [ $need_zydis = no ]; then
   install_mcp_sdk
   exit 0
 fi
@@ -87,7 +90,7 @@ if [ ${#as_root[@]} -gt 0 ] && ! command -v sudo >/dev/null; then
 fi
 
 sources=/etc/apt/sources.list.d/casad.sources
-if [ ! -e $sources ] && { [ ${#missing_backports[@]} -gt 0 ] || [ $need_simdjson = yes ]; }; then
+if [ ! -e $sources ] && { [ ${#missing_backports[@]} -gt 0 ] || [ $need_simdjson = yes ] || [ $need_zydis = yes ]; }; then
   apt update || true
   # shellcheck disable=SC2016 # apt's own placeholders
   mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(ORIGIN)' 'Identifier: Packages' | awk '$2=="bookworm" && $3=="Debian" {print $1; exit}')
@@ -119,6 +122,12 @@ if [ $need_simdjson = yes ]; then
   scratch=$(mktemp -d)
   (cd "$scratch" && apt-get -qq -o APT::Sandbox::User=root source --download-only simdjson && tar -xzf simdjson_*.orig.tar.gz --strip-components=2 --wildcards '*/singleheader/simdjson.*')
   "${as_root[@]}" mkdir -p "$cache/simdjson" && "${as_root[@]}" cp "$scratch/simdjson.h" "$scratch/simdjson.cpp" "$cache/simdjson/"
+  rm -rf "$scratch"
+fi
+if [ $need_zydis = yes ]; then
+  scratch=$(mktemp -d)
+  (cd "$scratch" && apt-get -qq -o APT::Sandbox::User=root source --download-only zydis && tar -xzf zydis_*.orig.tar.gz --strip-components=1 --wildcards '*/include/*' '*/src/*')
+  "${as_root[@]}" mkdir -p "$cache/zydis" && "${as_root[@]}" cp -r "$scratch/include" "$scratch/src" "$cache/zydis/"
   rm -rf "$scratch"
 fi
 install_mcp_sdk

@@ -190,8 +190,8 @@ Status TlsObservers::put_probes(const observe::ProcessFile& file, std::uint32_t 
   auto attach = [&](std::uint32_t kind, std::span<const std::string_view> exported,
                     std::span<const std::string_view> go) -> Status {
     TRY_ASSIGN(observe::ElfFunctions found, observe::find_functions(file.fd.get(), exported, go));
-    if (found.offsets.empty()) return {};
-    TRY_ASSIGN(datapath::TlsProbes probes, observer_->attach(file.fd.get(), kind, found.offsets));
+    if (found.functions.empty()) return {};
+    TRY_ASSIGN(datapath::TlsProbes probes, observer_->attach(file.fd.get(), kind, found.functions));
     spdlog::debug("tls observer: {} probes on {}", probes.size(), file.path);
     std::ranges::move(probes, std::back_inserter(entry.probes));
     return {};

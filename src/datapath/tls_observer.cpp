@@ -10,7 +10,9 @@ namespace {
 
 constexpr std::array<std::string_view, 6> kOpenssl = {"SSL_write",   "SSL_write_ex", "SSL_read",
                                                       "SSL_read_ex", "SSL_free",     "SSL_clear"};
-constexpr std::array<std::string_view, 2> kGo = {"crypto/tls.(*Conn).Write", "crypto/tls.(*Conn).Close"};
+constexpr std::string_view kGoWrite = "crypto/tls.(*Conn).Write", kGoRead = "crypto/tls.(*Conn).Read",
+                           kGoClose = "crypto/tls.(*Conn).Close";
+constexpr std::array<std::string_view, 3> kGo = {kGoWrite, kGoRead, kGoClose};
 constexpr std::array<std::string_view, 1> kLinker = {"_dl_debug_state"};
 
 std::uint32_t deeds_of(std::string_view function) {
@@ -48,7 +50,7 @@ Status TlsObserver::set_subjects(const std::map<std::uint32_t, std::uint32_t>& k
 }
 
 Result<TlsProbes> TlsObserver::attach(int file, std::uint32_t kind,
-                                      const std::map<std::string, std::uint64_t>& offsets) {
+                                      const std::map<std::string, observe::Function>& functions) {
   TlsProbes probes;
   // By descriptor, so that it is the file that was looked into, whatever its name stands for by now.
   std::string path = "/proc/self/fd/" + std::to_string(file);
@@ -60,15 +62,19 @@ Result<TlsProbes> TlsObserver::attach(int file, std::uint32_t kind,
     return {};
   };
   const auto& programs = object_->progs;
-  for (const auto& [function, offset] : offsets) {
+  for (const auto& [function, places] : functions) {
+    std::uint64_t offset = places.call;
     if (function == "SSL_free" || function == "SSL_clear") {
       TRY(put(programs.casa_ssl_free, function, offset, false));
     } else if (std::ranges::find(kOpenssl, function) != kOpenssl.end()) {
       TRY(put(programs.casa_ssl_return, function, offset, true));
       TRY(put(programs.casa_ssl_call, function, offset, false));
-    } else if (function == kGo[0]) {
+    } else if (function == kGoWrite) {
       TRY(put(programs.casa_go_write, function, offset, false));
-    } else if (function == kGo[1]) {
+    } else if (function == kGoRead) {
+      for (std::uint64_t at : places.returns) TRY(put(programs.casa_go_return, function, at, false));
+      TRY(put(programs.casa_go_read, function, offset, false));
+    } else if (function == kGoClose) {
       TRY(put(programs.casa_go_close, function, offset, false));
     } else if (function == kLinker[0]) {
       TRY(put(programs.casa_ld_state, function, offset, false));

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "casa/abi/tls.h"
 #include "datapath/objects.h"
+#include "observe/elf_functions.h"
 
 namespace casa::datapath {
 
@@ -36,9 +37,9 @@ class TlsObserver {
   // The workloads to be observed: CASA_TLS_* by identity. At most CASA_MAX_TLS_SUBJECTS.
   Status set_subjects(const std::map<std::uint32_t, std::uint32_t>& kinds);
 
-  // Puts probes on the functions at these offsets of the file, for every process that maps it. `kind`: one of CASA_TLS_*, 0 for the
-  // dynamic linker. All or none.
-  Result<TlsProbes> attach(int file, std::uint32_t kind, const std::map<std::string, std::uint64_t>& offsets);
+  // Puts probes on these functions of the file, for every process that maps it. `kind`: one of CASA_TLS_*, 0 for the dynamic linker.
+  // All or none.
+  Result<TlsProbes> attach(int file, std::uint32_t kind, const std::map<std::string, observe::Function>& functions);
 
  private:
   TlsObserverObject object_;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "observe/go_code.h"
 #include "observe/go_table.h"
 
 namespace casa::observe {
@@ -15,11 +16,22 @@ constexpr std::size_t kMaxSections = 4096, kMaxSegments = 256;
 constexpr std::uint64_t kMaxStrings = 64ull << 20;  // node has some 30 MB
 constexpr std::uint64_t kMaxSymbols = 8ull << 20;
 constexpr std::size_t kSymbolsAtOnce = 4096;
+constexpr std::uint64_t kMaxGoFunction = 64u << 10;
+// In .go.module, the runtime's description of the program (Go 1.26): where the address of the text stands.
+constexpr std::uint64_t kModuleText = 22 * 8;
+
+// In memory, as the file says.
+struct Extent {
+  std::uint64_t address = 0, size = 0;
+};
+using Extents = std::map<std::string, Extent>;
 
 #if defined(__x86_64__)
 constexpr Elf64_Half kMachine = EM_X86_64;
+constexpr Machine kGoMachine = Machine::kAmd64;
 #elif defined(__aarch64__)
 constexpr Elf64_Half kMachine = EM_AARCH64;
+constexpr Machine kGoMachine = Machine::kArm64;
 #endif
 
 std::unexpected<Error> broken(const char* what) {
@@ -33,13 +45,20 @@ class Reader {
   Result<ElfFunctions> find(std::span<const std::string_view> exported, std::span<const std::string_view> go) {
     TRY(open());
     ElfFunctions found;
+    // A position-independent program has the table among what the dynamic linker writes.
     const Elf64_Shdr* table = section(".gopclntab");
+    if (table == nullptr) table = section(".data.rel.ro.gopclntab");
     found.is_go = table != nullptr || section(".go.buildinfo") != nullptr;
     if (found.is_go && !go.empty()) {
-      TRY(look_up(SHT_SYMTAB, go, found));
-      if (found.offsets.empty() && table != nullptr) TRY(look_up_go(*table, go, found));
+      TRY_ASSIGN(Extents symbols, look_up(SHT_SYMTAB, go));
+      for (const auto& [name, extent] : symbols) add_go(name, extent, found);
+      if (found.functions.empty() && table != nullptr) TRY(look_up_go(*table, go, found));
     }
-    if (!exported.empty()) TRY(look_up(SHT_DYNSYM, exported, found));
+    if (!exported.empty()) {
+      TRY_ASSIGN(Extents symbols, look_up(SHT_DYNSYM, exported));
+      for (const auto& [name, extent] : symbols)
+        if (std::uint64_t offset = file_offset(extent.address)) found.functions[name] = {offset, {}};
+    }
     return found;
   }
 
@@ -107,9 +126,10 @@ class Reader {
     return 0;
   }
 
-  Status look_up(Elf64_Word type, std::span<const std::string_view> names, ElfFunctions& found) const {
+  Result<Extents> look_up(Elf64_Word type, std::span<const std::string_view> names) const {
+    Extents found;
     auto table = std::ranges::find(sections_, type, &Elf64_Shdr::sh_type);
-    if (table == sections_.end()) return {};
+    if (table == sections_.end()) return found;
     if (table->sh_entsize != sizeof(Elf64_Sym) || table->sh_link >= sections_.size()) return broken("its symbols");
     std::uint64_t count = table->sh_size / sizeof(Elf64_Sym);
     if (count > kMaxSymbols) return broken("its symbols");
@@ -123,19 +143,41 @@ class Reader {
         if (ELF64_ST_TYPE(symbol.st_info) != STT_FUNC || symbol.st_shndx == SHN_UNDEF) continue;
         std::string_view name = string_at(text, symbol.st_name);
         if (std::ranges::find(names, name) == names.end()) continue;
-        if (std::uint64_t offset = file_offset(symbol.st_value)) found.offsets.emplace(name, offset);
+        found.emplace(name, Extent{symbol.st_value, symbol.st_size});
       }
+    }
+    return found;
+  }
+
+  // Where the text begins that the table counts from: not at its section's beginning if a C compiler's linker has put code of its own
+  // there. Which versions say so where differs, and before it is loaded a program may have zeros there, so each answer is tried: what
+  // stands at a wrong place is no function of just that size.
+  Status look_up_go(const Elf64_Shdr& table, std::span<const std::string_view> names, ElfFunctions& found) const {
+    TRY_ASSIGN(std::string bytes, strings(table));
+    const auto functions = find_in_go_table(bytes, names);
+    std::uint64_t in_module = 0;
+    const Elf64_Shdr *module = section(".go.module"), *text = section(".text");
+    if (module != nullptr && module->sh_type != SHT_NOBITS && module->sh_size >= kModuleText + sizeof in_module)
+      (void)read(module->sh_offset + kModuleText, &in_module, sizeof in_module);
+    for (std::uint64_t begin : {go_table_text(bytes), in_module, text == nullptr ? 0 : text->sh_addr}) {
+      if (begin == 0 || !found.functions.empty()) continue;
+      for (const auto& [name, function] : functions) add_go(name, {begin + function.begin, function.size}, found);
     }
     return {};
   }
 
-  Status look_up_go(const Elf64_Shdr& table, std::span<const std::string_view> names, ElfFunctions& found) const {
-    const Elf64_Shdr* text = section(".text");
-    if (text == nullptr) return {};
-    TRY_ASSIGN(std::string bytes, strings(table));
-    for (const auto& [name, offset] : find_in_go_table(bytes, names))
-      if (std::uint64_t place = file_offset(text->sh_addr + offset)) found.offsets.emplace(name, place);
-    return {};
+  void add_go(const std::string& name, const Extent& extent, ElfFunctions& found) const {
+    std::uint64_t offset = file_offset(extent.address);
+    if (offset == 0 || extent.size == 0 || extent.size > kMaxGoFunction ||
+        !file_offset(extent.address + extent.size - 1))
+      return;
+    std::string code(extent.size, '\0');
+    if (!read(offset, code.data(), code.size())) return;
+    auto places = find_go_places(code, kGoMachine);
+    if (!places) return;
+    Function& function = found.functions[name];
+    function.call = offset + places->call;
+    for (std::uint64_t at : places->returns) function.returns.push_back(offset + at);
   }
 
   int fd_;

@@ -69,8 +69,9 @@ std::string go_table() {
   const std::uint32_t names[] = {0, 10, 10 + static_cast<std::uint32_t>(kGoNames[0].size()) + 1};
   for (std::uint32_t i = 0; i < count; ++i) {
     put(table, 0x100 * i);
-    put(table, static_cast<std::uint32_t>(count * 8 + 8 * i));
+    put(table, static_cast<std::uint32_t>(count * 8 + 4 + 8 * i));
   }
+  put(table, static_cast<std::uint32_t>(0x100 * count));
   for (std::uint32_t i = 0; i < count; ++i) {
     put(table, 0x100 * i);
     put(table, names[i]);
@@ -87,10 +88,11 @@ TEST_CASE("functions of a real library are where the loader finds them") {
   auto found = observe::find_functions(fd.get(), kNames, kGoNames);
   REQUIRE(found);
   CHECK_FALSE(found->is_go);
-  REQUIRE(found->offsets.size() == kNames.size());
-  for (const auto& [name, offset] : found->offsets) {
+  REQUIRE(found->functions.size() == kNames.size());
+  for (const auto& [name, function] : found->functions) {
     std::array<unsigned char, 16> code{};
-    REQUIRE(::pread(fd.get(), code.data(), code.size(), static_cast<off_t>(offset)) == 16);
+    REQUIRE(::pread(fd.get(), code.data(), code.size(), static_cast<off_t>(function.call)) == 16);
+    CHECK(function.returns.empty());
     CHECK(std::memcmp(code.data(), library.code.at(name), code.size()) == 0);
   }
 }
@@ -100,7 +102,7 @@ TEST_CASE("what is not there is not found, what is no ELF file is refused") {
   constexpr std::array<std::string_view, 1> nobody = {"casa_no_such_function"};
   auto found = observe::find_functions(self.get(), nobody, nobody);
   REQUIRE(found);
-  CHECK(found->offsets.empty());
+  CHECK(found->functions.empty());
   Fd text = file_of("#!/bin/sh\nexit 0\n", 17), empty(::memfd_create("empty", MFD_CLOEXEC));
   for (int fd : {text.get(), empty.get(), -1}) {
     auto refused = observe::find_functions(fd, kNames, {});
@@ -117,7 +119,7 @@ TEST_CASE("a library that is cut short or changed does no harm") {
   auto read = [&](const std::vector<char>& bytes, std::size_t size) {
     Fd fd = file_of(bytes.data(), size);
     auto found = observe::find_functions(fd.get(), kNames, kGoNames);
-    return found ? found->offsets.size() : 0;
+    return found ? found->functions.size() : 0;
   };
   for (int i = 0; i < 200; ++i) CHECK(read(whole, random() % whole.size()) <= kNames.size());
   Elf64_Ehdr header{};
@@ -138,7 +140,9 @@ TEST_CASE("a library that is cut short or changed does no harm") {
 TEST_CASE("the table of a stripped Go program") {
   const std::string table = go_table();
   auto found = observe::find_in_go_table(table, kGoNames);
-  CHECK(found == std::map<std::string, std::uint64_t>{{std::string(kGoNames[0]), 0x100}});
+  CHECK(found == std::map<std::string, observe::GoFunction>{{std::string(kGoNames[0]), {0x100, 0x100}}});
+  CHECK(observe::go_table_text(table) == 0x401000);
+  CHECK(observe::go_table_text(std::string_view(table).substr(1)) == 0);
   for (std::size_t size = 0; size < table.size(); ++size)
     CHECK(observe::find_in_go_table(std::string_view(table).substr(0, size), kGoNames).size() <= 1);
   std::mt19937_64 random(2);
