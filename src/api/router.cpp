@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <random>
+#include <type_traits>
 
 #include "api/json.h"
 #include "api/metrics.h"
@@ -154,15 +155,6 @@ Reply answer_endpoints(const Call& call) {
                     [](JsonWriter& out, const EndpointView& e) { write(out, e); });
 }
 
-template <typename Row>
-const Row& row_of(const Row& row) {
-  return row;
-}
-template <typename Row>
-const Row& row_of(const Row* row) {
-  return *row;
-}
-
 // A page of a store whose rows have numbers that only grow, newest first.
 template <typename Store, typename Filter>
 Reply numbered_page(const Call& call, const Store& store, const Filter& filter) {
@@ -178,7 +170,10 @@ Reply numbered_page(const Call& call, const Store& store, const Filter& filter) 
   if (page.next_before_id) next = call.cursors.seal(call.route.path, std::to_string(*page.next_before_id));
   JsonWriter out;
   out.begin_object().key("items").begin_array();
-  for (const auto& row : page.rows) write(out, row_of(row));
+  for (const auto& row : page.rows) {
+    if constexpr (std::is_pointer_v<std::remove_cvref_t<decltype(row)>>) write(out, *row);
+    else write(out, row);
+  }
   end_page(out, next);
   return json_reply(out);
 }

@@ -59,14 +59,13 @@ Status clear_path(const std::string& path, const sockaddr_un& address) {
     return fail(ErrorCode::kInvalidArgument,
                 "{} exists and is not a socket; move it away, or name another path with --api-socket", path);
   TRY_ASSIGN(Fd probe, open_socket());
-  if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 ||
-      errno != ECONNREFUSED) {
-    if (errno == ENOENT) return {};  // it went meanwhile
+  bool is_served = ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  if (!is_served && errno == ENOENT) return {};  // it went meanwhile
+  if (is_served || errno != ECONNREFUSED)
     return fail(
         ErrorCode::kBusy,
         "somebody serves {} already; is another casad running? stop it first, or name another path with --api-socket",
         path);
-  }
   struct stat now{};
   if (::lstat(path.c_str(), &now) != 0 || now.st_ino != before.st_ino || now.st_dev != before.st_dev)
     return fail(ErrorCode::kBusy, "{} changed while it was looked at; is another casad starting?", path);

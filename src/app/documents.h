@@ -50,7 +50,7 @@ class Documents {
   std::string copy_path(const std::string& origin) const;
   Status keep_copy(const source::Document& document);
   void upsert_api_object(const source::Document& document);
-  void fall_back(const std::string& origin, const std::string& path, Entry& entry, std::string problem);
+  void fall_back(const std::string& origin, const std::string& path, Entry& entry, const std::string& problem);
   void set_problem(const std::string& origin, Entry& entry, std::string problem);
   // What the document says from now on, instead of what it said before.
   void replace(const std::string& origin, Entry& entry, policy::ParseResult&& result);

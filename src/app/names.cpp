@@ -55,6 +55,7 @@ void Daemon::on_resolv_conf(const dns::ResolvConf& conf) {
     for (const auto& server : conf.nameservers) dns_.resolvers.push_back(server.address);
   }
   std::vector<dns::Nameserver> servers;
+  servers.reserve(dns_.resolvers.size());
   for (const auto& ip : dns_.resolvers) servers.push_back({ip, 53});
   resolver_->set_servers(std::move(servers));
   schedule_rebuild();

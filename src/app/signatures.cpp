@@ -83,7 +83,7 @@ void Signatures::stop() {
 
 std::string Signatures::host() const { return location_.needs_name() ? location_.host : ""; }
 
-void Signatures::set_addresses(std::vector<IpAddress> addresses) { source_->set_addresses(std::move(addresses)); }
+void Signatures::set_addresses(const std::vector<IpAddress>& addresses) { source_->set_addresses(addresses); }
 
 void Signatures::every_second() { verifier_->every_second(); }
 

@@ -34,7 +34,7 @@ class Signatures {
   void stop();
   // The DNS name of the key server; empty: there is none.
   [[nodiscard]] std::string host() const;
-  void set_addresses(std::vector<IpAddress> addresses);
+  void set_addresses(const std::vector<IpAddress>& addresses);
   void every_second();
 
  private:

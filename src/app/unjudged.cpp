@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <map>
@@ -34,7 +35,7 @@ void walk(const std::string& path, std::uint32_t subject, bool in_slice, const c
   while (const dirent* entry = ::readdir(dir.get())) {
     std::string name = entry->d_name;
     if (entry->d_type == DT_DIR && name != "." && name != "..")
-      walk(path + "/" + name, subject, in_slice, image, depth + 1, found);
+      walk(fmt::format("{}/{}", path, name), subject, in_slice, image, depth + 1, found);
   }
 }
 

@@ -96,6 +96,7 @@ std::vector<api::WorkloadView> Daemon::workloads() const {
 
 std::vector<api::EndpointView> Daemon::endpoints() const {
   std::vector<api::EndpointView> views;
+  views.reserve(compiled_.endpoints.size());
   for (const auto& report : compiled_.endpoints)
     views.push_back({report.name.ns,
                      report.name.name,

@@ -44,7 +44,7 @@ class KeySource {
   // A token names a key that is not there: perhaps there are newer ones.
   virtual void ask_for_newer() {}
   // Of the host, when location.needs_name().
-  virtual void set_addresses(std::vector<IpAddress>) {}
+  virtual void set_addresses(const std::vector<IpAddress>& /*addresses*/) {}
 };
 
 std::unique_ptr<KeySource> make_key_file(boost::asio::io_context& io, const Location& location,

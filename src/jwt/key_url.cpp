@@ -33,9 +33,9 @@ class KeyUrl final : public KeySource {
   }
   void stop() override { impl_->stop(); }
   void ask_for_newer() override { impl_->ask_for_newer(); }
-  void set_addresses(std::vector<IpAddress> addresses) override {
+  void set_addresses(const std::vector<IpAddress>& addresses) override {
     bool first = impl_->addresses.empty() && !addresses.empty();
-    impl_->addresses = std::move(addresses);
+    impl_->addresses = addresses;
     if (first) impl_->hurry(Clock::now());
   }
 
