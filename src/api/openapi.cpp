@@ -197,6 +197,7 @@ constexpr std::string_view kSchemas = R"json("schemas": {
   "Endpoint": {"type": "object", "required": ["port", "protocol", "state", "workloads", "addresses", "usedBy"], "properties": {
     "namespace": {"type": "string"}, "name": {"type": "string"}, "port": {"type": "integer"}, "protocol": {"type": "string"},
     "state": {"type": "string", "description": "resolved, or why not"},
+    "pods": {"$ref": "#/components/schemas/Strings", "description": "On a node of a cluster: NAMESPACE/NAME of the Pods that have these addresses."},
     "workloads": {"$ref": "#/components/schemas/Strings"},
     "addresses": {"$ref": "#/components/schemas/Strings"},
     "usedBy": {"$ref": "#/components/schemas/Strings"},

@@ -142,11 +142,13 @@ Reply answer_endpoints(const Call& call) {
         !(named ? std::ranges::any_of(endpoint.callers, in_callers) : in_namespace(call.query, endpoint.ns)))
       return false;
     if (call.query.workload.empty()) return true;
-    return std::ranges::any_of(named ? endpoint.callers : endpoint.workloads, [&](std::string_view workload) {
+    auto is_meant = [&](std::string_view workload) {
       auto slash = workload.find('/');
       if (slash == std::string_view::npos) return means_workload(call.query.workload, endpoint.ns, workload);
       return means_workload(call.query.workload, workload.substr(0, slash), workload.substr(slash + 1));
-    });
+    };
+    return std::ranges::any_of(named ? endpoint.callers : endpoint.workloads, is_meant) ||
+           std::ranges::any_of(endpoint.pods, is_meant);
   };
   auto key = [](const EndpointView& e) {
     return make_key(e.ns, e.fqdn.empty() ? e.name : e.fqdn, fmt::format("{:05} {}", e.port, e.protocol));

@@ -104,6 +104,7 @@ struct EndpointView {
   };
   std::vector<NamedAddress> resolved;
   std::string last_error;
+  std::vector<std::string> pods;  // ns/name, that have `addresses`, in their order
 };
 
 struct StatsView {

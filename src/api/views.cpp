@@ -116,6 +116,7 @@ void write(JsonWriter& out, const EndpointView& endpoint) {
   else out.field("fqdn", endpoint.fqdn);
   out.field("port", endpoint.port).field("protocol", endpoint.protocol).field("state", endpoint.state);
   write_strings(out, "workloads", endpoint.workloads);
+  if (!endpoint.pods.empty()) write_strings(out, "pods", endpoint.pods);
   write_strings(out, "addresses", endpoint.addresses);
   write_strings(out, "usedBy", endpoint.used_by);
   if (!endpoint.fqdn.empty()) {

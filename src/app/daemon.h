@@ -68,6 +68,7 @@ class Daemon final : public api::State {
   void on_api_remove(const std::string& origin);
   void tell_conflicts();
   [[nodiscard]] std::vector<api::SourceView> source_views() const;
+  [[nodiscard]] std::map<std::string, std::string> pods_of_endpoints() const;
   Status prepare_state_dir();
   void schedule_rebuild();
   void rebuild();

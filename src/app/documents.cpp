@@ -68,7 +68,8 @@ void Documents::set_problem(const std::string& origin, Entry& entry, std::string
   else with_problem_.insert(origin);
 }
 
-void Documents::fall_back(const std::string& origin, const std::string& path, Entry& entry, const std::string& problem) {
+void Documents::fall_back(const std::string& origin, const std::string& path, Entry& entry,
+                          const std::string& problem) {
   if (!entry.has_good && !is_api_origin(origin)) {
     std::ifstream copy(copy_path(origin), std::ios::binary);
     if (copy.is_open()) {

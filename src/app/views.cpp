@@ -94,10 +94,28 @@ std::vector<api::WorkloadView> Daemon::workloads() const {
   return views;
 }
 
+// Which Pods have the addresses of endpoints; only these are looked for among all that there are.
+std::map<std::string, std::string> Daemon::pods_of_endpoints() const {
+  std::map<std::string, std::string> pods;
+  for (const auto& report : compiled_.endpoints)
+    for (const auto& address : report.addresses) pods.try_emplace(address.substr(0, address.rfind(':')));
+  if (pods.empty()) return pods;
+  documents_.objects().each<policy::Pod>([&](const policy::Pod& pod) {
+    if (pod.finished) return;
+    for (const auto& ip : pod.ips) {
+      std::string text = to_string(ip);
+      auto it = pods.find(ip.is_v4() ? text : "[" + text + "]");
+      if (it != pods.end()) it->second = pod.meta.ns + "/" + pod.meta.name;
+    }
+  });
+  return pods;
+}
+
 std::vector<api::EndpointView> Daemon::endpoints() const {
   std::vector<api::EndpointView> views;
   views.reserve(compiled_.endpoints.size());
-  for (const auto& report : compiled_.endpoints)
+  auto pods = pods_of_endpoints();
+  for (const auto& report : compiled_.endpoints) {
     views.push_back({report.name.ns,
                      report.name.name,
                      report.port,
@@ -110,6 +128,9 @@ std::vector<api::EndpointView> Daemon::endpoints() const {
                      {},
                      {},
                      {}});
+    for (const auto& address : report.addresses)
+      if (const auto& pod = pods[address.substr(0, address.rfind(':'))]; !pod.empty()) views.back().pods.push_back(pod);
+  }
   for (auto& view : named_endpoints()) views.push_back(std::move(view));
   return views;
 }
@@ -129,8 +150,8 @@ api::StatsView Daemon::stats() const {
 }
 
 Result<api::ExplainView> Daemon::explain(const api::ExplainQuery& query) const {
-  TRY_ASSIGN(compile::Explanation answer,
-             compile::explain(compiled_, snapshot_, query.from, query.to, query.protocol, name_states()));
+  TRY_ASSIGN(compile::Explanation answer, compile::explain(compiled_, snapshot_, query.from, query.to, query.protocol,
+                                                           name_states(), documents_.objects()));
   api::ExplainView view;
   view.verdict = event::to_string(answer.verdict);
   for (auto& step : answer.steps) {

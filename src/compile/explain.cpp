@@ -49,8 +49,8 @@ struct End {
 class Explainer {
  public:
   Explainer(const Compiled& compiled, const Snapshot& snapshot, std::uint8_t protocol,
-            const std::map<std::string, std::string>& name_states)
-      : compiled_(compiled), snapshot_(snapshot), protocol_(protocol), name_states_(name_states) {}
+            const std::map<std::string, std::string>& name_states, const identity::ObjectSet& objects)
+      : compiled_(compiled), snapshot_(snapshot), protocol_(protocol), name_states_(name_states), objects_(objects) {}
 
   Result<Explanation> run(const std::string& from, const std::string& to) {
     TRY_ASSIGN(End source, parse_source(from));
@@ -82,10 +82,21 @@ class Explainer {
     if (slash == std::string::npos)
       return fail(ErrorCode::kInvalidArgument, "from '{}' is not understood: write NAMESPACE/NAME, host, or an address",
                   text);
-    auto it = snapshot_.workloads.find({text.substr(0, slash), text.substr(slash + 1)});
-    if (it == snapshot_.workloads.end())
-      return fail(ErrorCode::kNotFound, "there is no workload {}{}", text, did_you_mean(text));
-    return End{text, it->second.identity, &it->second, 0};
+    auto end = workload_or_pod({text.substr(0, slash), text.substr(slash + 1)}, text);
+    if (!end) return fail(ErrorCode::kNotFound, "there is no workload or Pod {}{}", text, did_you_mean(text));
+    return *end;
+  }
+
+  // A Pod may do what its workload may.
+  std::optional<End> workload_or_pod(const NamespacedName& name, const std::string& text) const {
+    if (auto w = snapshot_.workloads.find(name); w != snapshot_.workloads.end())
+      return End{text, w->second.identity, &w->second, 0};
+    auto object = objects_.objects.find({policy::Kind::kPod, name.ns, name.name});
+    if (object == objects_.objects.end()) return std::nullopt;
+    identity::Owner owner = identity::owner_of(std::get<policy::Pod>(object->second));
+    auto w = snapshot_.workloads.find(snapshot_.names.of(owner.name, owner.kind));
+    if (w == snapshot_.workloads.end()) return std::nullopt;  // it came after the generation in force
+    return End{fmt::format("{} (a Pod of {}/{})", text, w->first.ns, w->first.name), w->second.identity, &w->second, 0};
   }
 
   std::string did_you_mean(const std::string& text) const {
@@ -161,11 +172,12 @@ class Explainer {
       }
       if (!ends.empty()) return ends;
     }
-    auto w = snapshot_.workloads.find(name);
-    if (w == snapshot_.workloads.end())
-      return fail(ErrorCode::kNotFound, "there is no Service or workload {}/{}{}", name.ns, name.name,
+    auto end = workload_or_pod(name, text);
+    if (!end)
+      return fail(ErrorCode::kNotFound, "there is no Service, workload or Pod {}/{}{}", name.ns, name.name,
                   did_you_mean(name.ns + "/" + name.name));
-    ends.push_back({text, w->second.identity, &w->second, port});
+    end->port = port;
+    ends.push_back(std::move(*end));
     return ends;
   }
 
@@ -304,6 +316,7 @@ class Explainer {
   const Snapshot& snapshot_;
   const std::uint8_t protocol_;
   const std::map<std::string, std::string>& name_states_;
+  const identity::ObjectSet& objects_;
   Explanation out_;
 };
 
@@ -336,12 +349,12 @@ Decision decide(const MapImage& image, const Question& q) {
 
 Result<Explanation> explain(const Compiled& compiled, const Snapshot& snapshot, const std::string& from,
                             const std::string& to, const std::string& protocol,
-                            const std::map<std::string, std::string>& name_states) {
+                            const std::map<std::string, std::string>& name_states, const identity::ObjectSet& objects) {
   if (protocol != "tcp" && protocol != "udp")
     return fail(ErrorCode::kInvalidArgument, "protocol '{}' is not understood: write tcp or udp", protocol);
   return Explainer(compiled, snapshot,
                    static_cast<std::uint8_t>(protocol == "tcp" ? policy::Protocol::kTcp : policy::Protocol::kUdp),
-                   name_states)
+                   name_states, objects)
       .run(from, to);
 }
 

@@ -37,12 +37,13 @@ struct Explanation {
   std::vector<std::string> suggestions;
 };
 
-// `from`: "ns/name" of a workload, "host", or an address; `to`: "ns/name:port" (a Service, or a workload), "host:port",
-// "address:port", "[v6]:port" or "dns.name:port". protocol: "tcp" or "udp". name_states: of each FQDN that policies allow, what is
-// known of its addresses, as the end of a sentence that begins with the name.
+// `from`: "ns/name" of a workload or of one of its Pods, "host", or an address; `to`: "ns/name:port" (a Service, a workload, or a Pod),
+// "host:port", "address:port", "[v6]:port" or "dns.name:port". protocol: "tcp" or "udp". name_states: of each FQDN that policies allow,
+// what is known of its addresses, as the end of a sentence that begins with the name. objects: where Pods are looked up by name.
 Result<Explanation> explain(const Compiled& compiled, const identity::Snapshot& snapshot, const std::string& from,
                             const std::string& to, const std::string& protocol,
-                            const std::map<std::string, std::string>& name_states = {});
+                            const std::map<std::string, std::string>& name_states = {},
+                            const identity::ObjectSet& objects = {});
 
 // One sentence for each thing that is always allowed.
 std::vector<std::string> baseline();

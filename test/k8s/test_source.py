@@ -150,11 +150,12 @@ def test_services_and_slices(api, node, namespace):
     assert shows(lambda: endpoint(node, f"{namespace}/front"), "the endpoint")[0] != "resolved"
     service.pods = [things.member(pod)]
     told = [api.put(o) for o in things.of_service(service)]
-    shows(lambda: endpoint(node, f"{namespace}/front") == ("resolved", [f"10.244.1.40:{PORT}"]), "its address")
+    shows(lambda: endpoint(node, f"{namespace}/front") == ("resolved", [f"10.244.1.40:{PORT}", "10.96.0.81:80"]), "its addresses")
+    assert ask(node, f"/v1/endpoints?namespace={namespace}&workload=tool")["items"][0]["pods"] == [f"{namespace}/tool"]
     service.pods = [things.member(pod, ["10.244.1.41"])]
     api.put({**told[1], "endpoints": things.of_service(service)[1]["endpoints"]})
     api.patch("Pod", f"{namespace}/tool", {"status": {"podIP": "10.244.1.41", "podIPs": [{"ip": "10.244.1.41"}]}}, part="status")
-    shows(lambda: endpoint(node, f"{namespace}/front") == ("resolved", [f"10.244.1.41:{PORT}"]), "its new address")
+    shows(lambda: endpoint(node, f"{namespace}/front") == ("resolved", [f"10.244.1.41:{PORT}", "10.96.0.81:80"]), "its new address")
     for one in reversed(told):
         api.delete(one["kind"], f"{namespace}/{one['metadata']['name']}")
     shows(lambda: endpoint(node, f"{namespace}/front")[0] != "resolved", "its end")

@@ -287,3 +287,24 @@ spec: {clusterIP: 10.96.0.6, ports: [{name: a, port: 15012}, {name: b, port: 443
   CHECK(w.ask(server, CASA_ID_WORLD, CASA_INGRESS, 15006, 6, false).verdict == CASA_DENIED);
   CHECK(w.compiled.image.subjects.at(server) & CASA_SUBJECT_ISTIO);
 }
+
+TEST_CASE("explain takes a Pod's name for its workload, and a Pod's address") {
+  World w(kPolicies + pod({}) + mcp());
+  w.join("node-a");
+  w.compile();
+  auto ask = [&](const std::string& from, const std::string& to) {
+    return casa::compile::explain(w.compiled, w.snapshot, from, to, "tcp", {}, w.objects());
+  };
+  for (const char* from : {"agents/agent-5f-x", "agents/agent", "10.244.0.7"})
+    for (const char* to : {"tools/mcp:80", "tools/mcp-0:8080", "10.244.0.8:8080"}) {
+      INFO(from << " to " << to);
+      auto yes = ask(from, to);
+      REQUIRE(yes);
+      CHECK(yes->verdict == CASA_ALLOWED);
+    }
+  auto no = ask("agents/agent-5f-x", "tools/mcp-0:9000");
+  REQUIRE(no);
+  CHECK(no->verdict == CASA_DENIED);
+  CHECK(no->steps[0].where == "egress of agents/agent");
+  CHECK_FALSE(ask("agents/agent-5f-y", "tools/mcp:80"));
+}

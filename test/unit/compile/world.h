@@ -54,6 +54,7 @@ class World {
     snapshot = identity::build_snapshot(objects_, node_, allocator);
     compiled = compile::compile(objects_, snapshot, allocator, audit_);
   }
+  const identity::ObjectSet& objects() const { return objects_; }
   std::uint32_t id(const std::string& ns, const std::string& name) const {
     return snapshot.workloads.at({ns, name}).identity;
   }
