@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness.netns import Namespace
@@ -221,15 +222,22 @@ class Cluster:
 
     def etcd_call(self, what, body):
         """One call of etcd's JSON gateway."""
+        return self._etcd_calls(what, [body])[0]
+
+    def _etcd_calls(self, what, bodies):
+        """Over one connection, one after the other."""
         def ask():
             connection = http.client.HTTPConnection("127.0.0.1", ETCD_PORT, timeout=30)
-            connection.request("POST", f"/v3/{what}", json.dumps(body))
-            answer = connection.getresponse()
-            text = answer.read()
+            found = []
+            for body in bodies:
+                connection.request("POST", f"/v3/{what}", json.dumps(body))
+                answer = connection.getresponse()
+                text = answer.read()
+                if answer.status != 200:
+                    raise RuntimeError(f"etcd: {what}: {answer.status}: {text.decode(errors='replace')}")
+                found.append(json.loads(text))
             connection.close()
-            if answer.status != 200:
-                raise RuntimeError(f"etcd: {what}: {answer.status}: {text.decode(errors='replace')}")
-            return json.loads(text)
+            return found
         return self.namespace.inside(ask)
 
     def revision(self):
@@ -255,24 +263,28 @@ class Cluster:
     # -- storms
 
     def store(self, objects):
-        """Pods and objects of casad's kinds by the ten thousand, in a second: written where the server keeps them, by the hundred, and so
-        with uids of their own. It lists and watches them as any other; only its admission has not seen them."""
+        """Pods and objects of casad's kinds by the ten thousand, in seconds: written where the server keeps them, with uids made here. It
+        lists and watches them as any other; only its admission has not seen them. Each is a write of its own: what one transaction wrote
+        would have one resourceVersion, and a watch that goes on from there would miss the rest."""
         puts = []
         for one in objects:
             metadata = {"creationTimestamp": "2026-01-01T00:00:00Z", **one["metadata"], "uid": str(uuid.uuid4())}
             metadata.pop("resourceVersion", None)  # the server makes it of etcd's revision
             name = f"{self._prefix(one['kind'], metadata['namespace'])}{metadata['name']}"
-            puts.append({"requestPut": {"key": _base64(name), "value": _base64(json.dumps({**one, "metadata": metadata}))}})
-        for i in range(0, len(puts), 100):  # etcd takes 128
-            self.etcd_call("kv/txn", {"success": puts[i:i + 100]})
+            puts.append({"key": _base64(name), "value": _base64(json.dumps({**one, "metadata": metadata}))})
+        self._etcd_each("kv/put", puts)
 
     def unstore(self, kind, namespace, name=None):
-        """The end of all of them, at once, or of one."""
+        """The end of all of them, or of one."""
         first = self._prefix(kind, namespace)
-        if name:
-            self.etcd_call("kv/deleterange", {"key": _base64(first + name)})
-            return
-        self.etcd_call("kv/deleterange", {"key": _base64(first), "range_end": _base64(first[:-1] + "0")})  # "0" follows "/"
+        keys = [_base64(first + name)] if name else [
+            row["key"] for row in self.etcd_call("kv/range", {"key": _base64(first), "range_end": _base64(first[:-1] + "0"),  # "0" follows "/"
+                                                              "keys_only": True}).get("kvs", [])]
+        self._etcd_each("kv/deleterange", [{"key": key} for key in keys])
+
+    def _etcd_each(self, what, bodies, connections=4):
+        with ThreadPoolExecutor(connections) as pool:
+            list(pool.map(lambda i: self._etcd_calls(what, bodies[i::connections]), range(connections)))
 
     @staticmethod
     def _prefix(kind, namespace):
