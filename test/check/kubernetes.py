@@ -32,7 +32,7 @@ if BINARY is None:
 READ = {"get", "list", "watch"}
 RULES = {("", "namespaces"): READ, ("", "nodes"): READ, ("", "pods"): READ, ("", "services"): READ, ("discovery.k8s.io", "endpointslices"): READ,
          ("casa.io", "casapolicies"): READ, ("casa.io", "multiagentsystems"): READ, ("casa.io", "casapolicies/status"): {"patch"},
-         ("", "events"): {"create", "patch"}}
+         ("", "events"): {"create"}}
 CAPABILITIES = {"base": ["BPF", "NET_ADMIN", "PERFMON"], "kernel-5.10": ["BPF", "NET_ADMIN", "PERFMON", "SYS_RESOURCE"],
                 "tls-observers": ["BPF", "NET_ADMIN", "PERFMON", "SYS_PTRACE"], "selinux": ["BPF", "NET_ADMIN", "PERFMON"]}
 HOST_PATHS = {"/host/cgroup": ("/sys/fs/cgroup", True), "/host/bpf": ("/sys/fs/bpf/casad", False), "/run/casad": ("/run/casad", False),
@@ -149,6 +149,28 @@ def check_roles(objects):
         readable = {k for k, verbs in RULES.items() if verbs == READ}
         cases.case("cluster role and source", [f"the source reads {k}, the role does not let it" for k in asked - readable] +
                    [f"the role lets it read {k}, which the source does not" for k in readable - asked])
+    check_writes({k: verbs for k, verbs in RULES.items() if verbs != READ})
+
+
+def check_writes(granted):
+    """What the source sends with another method than GET: `.method = ...verb::patch, .target = fmt::format("<path>", ...`."""
+    verbs, written = {"post": "create", "put": "update", "patch": "patch", "delete_": "delete"}, {}
+    for path in sorted((TOP / "src/app").glob("*.cpp")):
+        text = path.read_text()
+        # A path that a function makes: its own text stands in the place of the first {}.
+        made = re.search(r'std::string path_of\(.*?fmt::format\("([^"]+)"', text, re.S)
+        for method, target in re.findall(r'\.method = [\w:]*verb::(\w+),\s*\.target = fmt::format\("([^"]+)"', text):
+            if target.startswith("{}") and made:
+                target = made.group(1) + target[2:]
+            parts = target.split("?")[0].strip("/").split("/")
+            group, rest = ("", parts[2:]) if parts[0] == "api" else (parts[1], parts[3:])
+            rest = rest[2:] if rest[0] == "namespaces" else rest
+            resource = rest[0] + ("/" + rest[2] if len(rest) > 2 else "")
+            written.setdefault((group, resource), set()).add(verbs.get(method, method))
+    if not written:
+        return cases.skip("cluster role and writes", "this source writes nothing to an API server")
+    cases.case("cluster role and writes", [f"{k}: the source does {sorted(written.get(k, []))}, the role allows {sorted(granted.get(k, []))}"
+                                           for k in written.keys() | granted.keys() if written.get(k) != granted.get(k)])
 
 
 def check_unit():
