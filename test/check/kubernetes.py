@@ -35,8 +35,17 @@ RULES = {("", "namespaces"): READ, ("", "nodes"): READ, ("", "pods"): READ, ("",
          ("", "events"): {"create"}}
 CAPABILITIES = {"base": ["BPF", "NET_ADMIN", "PERFMON"], "kernel-5.10": ["BPF", "NET_ADMIN", "PERFMON", "SYS_RESOURCE"],
                 "tls-observers": ["BPF", "NET_ADMIN", "PERFMON", "SYS_PTRACE"], "selinux": ["BPF", "NET_ADMIN", "PERFMON"]}
-HOST_PATHS = {"/host/cgroup": ("/sys/fs/cgroup", True), "/host/bpf": ("/sys/fs/bpf/casad", False), "/run/casad": ("/run/casad", False),
-              "/var/lib/casad": ("/var/lib/casad", False)}
+# Where each volume of the Pod is, what it is, and whether it is read only.
+CONFIG = {"configMap": {"name": "casad", "optional": True}}
+
+
+def host_path(path, kind="DirectoryOrCreate"):
+    return {"hostPath": {"path": path, "type": kind}}
+
+
+MOUNTS = {"/host/cgroup": (host_path("/sys/fs/cgroup", "Directory"), True), "/host/bpf": (host_path("/sys/fs/bpf/casad"), False),
+          "/run/casad": (host_path("/run/casad"), False), "/var/lib/casad": (host_path("/var/lib/casad"), False),
+          "/etc/casad": (CONFIG, True), "/policies": ({"emptyDir": {"sizeLimit": "1Mi"}}, True)}
 IMAGE_LIMIT = 20_000_000
 CAPABILITY_NUMBERS = {"NET_ADMIN": 12, "SYS_PTRACE": 19, "SYS_RESOURCE": 24, "PERFMON": 38, "BPF": 39}
 
@@ -103,9 +112,9 @@ def check_pod(name, daemonset):
         "no hook that ends enforcement": "lifecycle" not in container and "detach" not in json.dumps(pod),
         "the node's network": pod["hostNetwork"] and pod["dnsPolicy"] == "Default",
     }
-    volumes = {v["name"]: v["hostPath"]["path"] for v in pod["volumes"]}
+    volumes = {v["name"]: {k: what for k, what in v.items() if k != "name"} for v in pod["volumes"]}
     mounts = {m["mountPath"]: (volumes.pop(m["name"]), m.get("readOnly", False)) for m in container["volumeMounts"]}
-    claims[f"mounts {mounts}"] = mounts == HOST_PATHS
+    claims[f"mounts {mounts}"] = mounts == MOUNTS
     claims[f"volumes that nobody mounts: {volumes}"] = not volumes
     cases.case(f"Pod, {name}", [f"not so: {what}" for what, good in claims.items() if not good])
 
@@ -276,24 +285,22 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNS, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 0x20000, 24, 38
 
 
-def enter(root, cgroup, pins, capabilities):
-    """This process becomes one whose root is the image's, with the DaemonSet's mounts and rights."""
-    def sh(text):
-        subprocess.run(["sh", "-ec", text], check=True)
+def enter(root, mounts, real, capabilities):
+    """This process becomes one whose root is the image's, with the DaemonSet's mounts and rights.
+    mounts: those of its container; real: what stands in the place of the node's directories that have to be of a special kind"""
     if LIBC.unshare(CLONE_NEWNS) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
-    sh(f"""mount --make-rprivate /
-           mount -t tmpfs tmpfs {root}
-           mkdir -p {root}/host/cgroup {root}/host/bpf {root}/run/casad {root}/var/lib/casad {root}/proc {root}/etc/casad/policies.d
-           cp {BINARY.resolve()} {root}/casad
-           touch {root}/etc/resolv.conf
-           mount --bind {cgroup} {root}/host/cgroup
-           mount -o remount,bind,ro {root}/host/cgroup
-           mount --bind {pins} {root}/host/bpf
-           mount -t proc proc {root}/proc
-           mount -t tmpfs tmpfs {root}/run/casad
-           mount -t tmpfs tmpfs {root}/var/lib/casad
-           mount -o remount,ro {root}""")
+    # Beside the image: what kubelet and the runtime give every Pod.
+    lines = ["mount --make-rprivate /", f"mount -t tmpfs tmpfs {root}", f"cp {BINARY.resolve()} {root}/casad", f"mkdir -p {root}/proc {root}/etc",
+             f"mount -t proc proc {root}/proc", f"touch {root}/etc/resolv.conf"]
+    for mount in mounts:
+        at = f"{root}{mount['mountPath']}"
+        source = real.get(mount["mountPath"])
+        lines += [f"mkdir -p {at}", f"mount --bind {source} {at}" if source else f"mount -t tmpfs tmpfs {at}"]
+        if mount.get("readOnly"):
+            lines.append(f"mount -o remount,bind,ro {at}")
+    lines.append(f"mount -o remount,ro {root}")
+    subprocess.run(["sh", "-ec", "\n".join(lines)], check=True)
     os.chroot(root)
     os.chdir("/")
     keep = {CAPABILITY_NUMBERS[c] for c in capabilities}
@@ -346,7 +353,7 @@ def check_run(folder, daemonset):
     child = os.fork()
     if child == 0:
         try:
-            enter(root, cgroup, pins, CAPABILITIES["base"])
+            enter(root, pod["volumeMounts"], {"/host/cgroup": cgroup, "/host/bpf": pins}, CAPABILITIES["base"])
             problems = run_inside(args, probes)
         except BaseException as e:  # noqa: BLE001: told to the parent, whatever it is
             problems = [repr(e)]
