@@ -101,6 +101,7 @@ class Explainer {
 
   std::string did_you_mean(const std::string& text) const {
     std::vector<std::string> names;
+    names.reserve(snapshot_.workloads.size());
     for (const auto& [name, w] : snapshot_.workloads) names.push_back(name.ns + "/" + name.name);
     std::vector<std::string_view> views(names.begin(), names.end());
     auto near = nearest_name(text, views);
@@ -363,14 +364,14 @@ std::vector<std::string> baseline() {
       "a workload may talk to itself over loopback: every instance's processes on this host",
       "replies belong to their flow: what was allowed one way is answered the other way",
       "ICMP errors and neighbour discovery that the kernel itself sends and receives for allowed flows",
-      "DNS to trusted resolvers, for the names that its policies need: A and AAAA of its llmEndpoint and its Services, "
-      "PTR of its Services' addresses",
+      ("DNS to trusted resolvers, for the names that its policies need: A and AAAA of its llmEndpoint and its "
+       "Services, "
+       "PTR of its Services' addresses"),
       "a connection to an allowed port where nobody listens reaches the kernel's own refusal (ECONNREFUSED)",
-      "the probes of a Pod: from its node's own addresses, to the ports that its livenessProbe, readinessProbe and "
-      "startupProbe name",
-      "a Pod with Istio's proxy: to istiod (15010, 15012, 15014); and who may call any of its ports may call the "
-      "proxy's "
-      "15006, to which such calls are redirected",
+      ("the probes of a Pod: from its node's own addresses, to the ports that its livenessProbe, readinessProbe and "
+       "startupProbe name"),
+      ("a Pod with Istio's proxy: to istiod (15010, 15012, 15014); and who may call any of its ports may call the "
+       "proxy's 15006, to which such calls are redirected"),
   };
 }
 

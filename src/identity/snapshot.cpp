@@ -12,7 +12,6 @@
 namespace casa::identity {
 namespace {
 
-using policy::AllowedSource;
 using policy::CasaPolicy;
 using policy::ClusterNode;
 using policy::EndpointSlice;
