@@ -32,6 +32,6 @@ enum casa_process_news {
 #define CASA_MAX_TLS_SUBJECTS 4096
 #define CASA_MAX_TLS_CONNECTIONS 4096 /* LRU: what is forgotten is told as it is found again */
 #define CASA_MAX_TLS_CALLS 8192       /* threads that are inside such a function */
-#define CASA_MAX_GO_READS 16384       /* goroutines that wait in a Read, as one does for each connection that a server keeps open */
+#define CASA_MAX_GO_READS 16384       /* goroutines that wait in a Read: one for each connection a server keeps */
 
 #endif
