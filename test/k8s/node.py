@@ -8,11 +8,11 @@ import things
 
 
 class ClusterNode(NodeWorld):
-    def __init__(self, cluster, kubeconfig, arguments=(), **options):
-        """kubeconfig: a file; None: casad is told that it is a pod."""
+    def __init__(self, cluster, kubeconfig, arguments=(), node_name=kube.NODE_NAME, **options):
+        """kubeconfig: a file; None: casad is told that it is a pod. node_name: what casad is told that it is on."""
         self.cluster, self._told = cluster, {}
         server = ["--kubeconfig", kubeconfig] if kubeconfig else ["--in-cluster"]
-        super().__init__(arguments=[*server, "--node-name", kube.NODE_NAME, *arguments], **options)
+        super().__init__(arguments=[*server, "--node-name", node_name, *arguments], **options)
         cluster.link(self.netns.path)
 
     # -- objects: the names that files have elsewhere stand for what was told under them
