@@ -62,6 +62,7 @@ Status Daemon::start() {
   for (const auto& denial : datapath_->denials()) decoder_.start_from(denial.key, denial.value);
   server_ = std::make_unique<api::Server>(io_, *this, api::ServerOptions{.socket_path = config_.api_socket});
   TRY(server_->start());
+  recall_pods();
   TRY(start_sources());
   TRY(start_signatures());
   TRY(start_dns());

@@ -63,6 +63,7 @@ class Daemon final : public api::State {
   // sources.cpp
   Status start_sources();
   [[nodiscard]] bool is_synced() const;
+  void recall_pods();
   void on_source_problem(const std::string& key, std::string problem);
   bool on_api_document(const source::Document& document);
   void on_api_remove(const std::string& origin);

@@ -51,6 +51,20 @@ void Daemon::on_api_remove(const std::string& origin) {
     status_writer_->forget({std::string(rest.substr(0, slash)), std::string(rest.substr(slash + 1))});
 }
 
+// A Pod whose object went while no daemon ran may still be there: the kernel knows whose its cgroup is.
+void Daemon::recall_pods() {
+  if (config_.kubernetes.node_name.empty()) return;
+  for (auto& cgroup : identity::find_pod_cgroups(mount_, identity::find_kubepods(mount_))) {
+    auto row = datapath_->cgroups().find(cgroup.id);
+    if (row == datapath_->cgroups().end() || (row->second & CASA_CGROUP_SLICE) != 0) continue;
+    auto name = allocator_.workload_of(row->second);
+    if (!name) continue;
+    auto subject = datapath_->subjects().find(row->second);
+    bool in_pods = subject != datapath_->subjects().end() && (subject->second & CASA_SUBJECT_POD) != 0;
+    snapshot_.pod_places.push_back({std::move(*name), "Pod", in_pods, std::move(cgroup)});
+  }
+}
+
 bool Daemon::is_synced() const { return files_->is_synced() && (!api_ || api_->is_synced()); }
 
 void Daemon::on_source_problem(const std::string& key, std::string problem) {

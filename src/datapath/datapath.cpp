@@ -125,6 +125,8 @@ class KernelDatapath final : public Datapath {
   }
 
   bool adopted() const override { return adopted_; }
+  const std::map<std::uint64_t, std::uint32_t>& cgroups() const override { return tables_.cgroups(); }
+  const std::map<std::uint32_t, std::uint32_t>& subjects() const override { return tables_.subjects(); }
   std::uint32_t generation() const override {
     return std::atomic_ref<std::uint32_t>(config_.at->gen).load(std::memory_order_relaxed);
   }

@@ -56,6 +56,10 @@ class Datapath {
   [[nodiscard]] virtual std::uint32_t generation() const = 0;
   [[nodiscard]] virtual const compile::Limits& limits() const = 0;  // real map sizes
 
+  // Of the generation in force: the subject of each cgroup, by its id, and what is known of each subject (CASA_SUBJECT_*).
+  [[nodiscard]] virtual const std::map<std::uint64_t, std::uint32_t>& cgroups() const = 0;
+  [[nodiscard]] virtual const std::map<std::uint32_t, std::uint32_t>& subjects() const = 0;
+
   // The ring. `drain` handles at most `most` records and returns how many it did.
   [[nodiscard]] virtual int ring_fd() const = 0;
   struct Record {

@@ -37,6 +37,9 @@ class Tables {
 
   [[nodiscard]] const compile::Limits& limits() const { return limits_; }  // real map sizes
   [[nodiscard]] std::vector<MapUse> use() const;
+  // In force.
+  [[nodiscard]] const std::map<std::uint64_t, std::uint32_t>& cgroups() const { return cgroups_.applied(); }
+  [[nodiscard]] const std::map<std::uint32_t, std::uint32_t>& subjects() const { return subjects_.applied(); }
 
  private:
   // visit(table, member of MapImage, map name, capacity) for each table, in staging order; stops at the first error.

@@ -49,6 +49,18 @@ std::uint32_t Allocator::number_of(NameKind kind, std::string_view ns, std::stri
   return number;
 }
 
+std::optional<policy::NamespacedName> Allocator::workload_of(std::uint32_t number) const {
+  auto it = identities_.find(number);
+  if (it == identities_.end()) return std::nullopt;
+  std::string_view key = it->second;
+  std::string kind = fmt::format("{}\t", static_cast<int>(NameKind::kWorkload));
+  if (!key.starts_with(kind)) return std::nullopt;
+  key.remove_prefix(kind.size());
+  auto tab = key.find('\t');
+  if (tab == std::string_view::npos) return std::nullopt;
+  return policy::NamespacedName{std::string(key.substr(0, tab)), std::string(key.substr(tab + 1))};
+}
+
 Status Allocator::load(const std::string& path) {
   std::ifstream in(path);
   if (!in) return {};

@@ -4,11 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 
 #include "base/error.h"
+#include "policy/objects.h"
 
 namespace casa::identity {
 
@@ -18,6 +20,9 @@ class Allocator {
  public:
   // Identities: CASA_ID_FIRST up to 2^31 - 1 (the top bit is CASA_CGROUP_SLICE); policies: 1 up to 2^24 - 1.
   std::uint32_t number_of(NameKind kind, std::string_view ns, std::string_view name);
+
+  // Whose number it is, when it is a workload's.
+  [[nodiscard]] std::optional<policy::NamespacedName> workload_of(std::uint32_t number) const;
 
   // `path`: one line a number; absent is empty. A line that cannot be read is an error: guessing could merge two names.
   Status load(const std::string& path);

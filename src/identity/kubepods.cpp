@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
+#include <system_error>
 
 namespace casa::identity {
 namespace {
@@ -62,6 +64,21 @@ std::vector<std::string> pod_cgroup_paths(const std::vector<Kubepods>& trees, st
     }
   }
   return paths;
+}
+
+std::vector<CgroupInstance> find_pod_cgroups(const CgroupMount& mount, const std::vector<Kubepods>& trees) {
+  std::vector<CgroupInstance> found;
+  for (const auto& tree : trees)
+    for (const auto& c : kClasses) {
+      std::string directory = class_directory(tree, c), prefix = pod_prefix(tree, c);
+      std::error_code error;
+      for (const auto& entry : std::filesystem::directory_iterator(mount.root + "/" + directory, error)) {
+        std::string name = entry.path().filename();
+        if (!name.starts_with(prefix)) continue;
+        if (auto cgroup = find_cgroup(mount, directory + "/" + name)) found.push_back(std::move(*cgroup));
+      }
+    }
+  return found;
 }
 
 }  // namespace casa::identity

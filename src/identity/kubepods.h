@@ -25,4 +25,7 @@ std::vector<Kubepods> find_kubepods(const CgroupMount& mount);
 std::vector<std::string> pod_cgroup_paths(const std::vector<Kubepods>& trees, std::string_view uid,
                                           policy::QosClass qos);
 
+// The cgroups of pods that exist, of whatever pods.
+std::vector<CgroupInstance> find_pod_cgroups(const CgroupMount& mount, const std::vector<Kubepods>& trees);
+
 }  // namespace casa::identity
