@@ -62,7 +62,9 @@ class KubeConnection::Impl {
         if (!connected) co_return std::unexpected(std::move(connected).error());
       }
       std::uint64_t connection = closed_;
-      Result<KubeAnswer> answer = co_await exchange(request);
+      Result<std::string> authorization = login_->authorization();
+      if (!authorization) co_return std::unexpected(std::move(authorization).error());
+      Result<KubeAnswer> answer = co_await exchange(request, *authorization);
       if (!answer) {
         bool by_others = closed_ != connection;
         close();
@@ -75,7 +77,7 @@ class KubeConnection::Impl {
       }
       if (answer->status != kUnauthorized || renewed) co_return answer;
       renewed = true;
-      if (!login_->refused()) co_return answer;
+      if (!login_->renewed(*authorization)) co_return answer;
       Result<std::string> ignored = co_await read_all(kMaxStatusBytes);
       close();
     }
@@ -161,15 +163,13 @@ class KubeConnection::Impl {
     co_return Status();
   }
 
-  asio::awaitable<Result<KubeAnswer>> exchange(const KubeRequest& wanted) {
-    Result<std::string> authorization = login_->authorization();
-    if (!authorization) co_return std::unexpected(std::move(authorization).error());
+  asio::awaitable<Result<KubeAnswer>> exchange(const KubeRequest& wanted, const std::string& authorization) {
     http::request<http::string_body> request(wanted.method, login_->server().path + wanted.target, 11);
     request.set(http::field::host, host_field(login_->server()));
     request.set(http::field::user_agent, "casad");
     request.set(http::field::accept, "application/json");
     request.set(http::field::accept_encoding, "gzip");
-    if (!authorization->empty()) request.set(http::field::authorization, *authorization);
+    if (!authorization.empty()) request.set(http::field::authorization, authorization);
     if (!wanted.content_type.empty()) request.set(http::field::content_type, wanted.content_type);
     request.body() = wanted.body;
     if (!wanted.body.empty()) request.prepare_payload();

@@ -163,8 +163,7 @@ Result<ListHead> KubeJson::read_list(std::string& text) {
     if (auto e = take_text(field.value(), value)) return broken(e);
     *wanted = value;
   }
-  if (head.version.empty())
-    return casa::fail(ErrorCode::kInvalidArgument, "sent a list without a resourceVersion");
+  if (head.version.empty()) return casa::fail(ErrorCode::kInvalidArgument, "sent a list without a resourceVersion");
   return head;
 }
 

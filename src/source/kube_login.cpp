@@ -67,7 +67,7 @@ Status KubeLogin::read_token() {
 }
 
 Result<std::string> KubeLogin::authorization() {
-  bool due = !token_read_ || Clock::now() - *token_read_ >= token_period_;
+  bool due = token_.empty() || !token_read_ || Clock::now() - *token_read_ >= token_period_;
   if (!access_.token_file.empty() && due) {
     Status read = read_token();
     if (!read && token_.empty()) return std::unexpected(std::move(read).error());
@@ -75,10 +75,11 @@ Result<std::string> KubeLogin::authorization() {
   return token_.empty() ? std::string() : "Bearer " + token_;
 }
 
-bool KubeLogin::refused() {
+bool KubeLogin::renewed(const std::string& refused) {
   if (access_.token_file.empty()) return false;
-  std::string before = token_;
-  return read_token() && token_ != before;
+  // Another connection may have found it renewed before this one.
+  if (refused != "Bearer " + token_) return true;
+  return read_token() && refused != "Bearer " + token_;
 }
 
 }  // namespace casa::source

@@ -30,8 +30,8 @@ class KubeLogin {
   // "Bearer ...", or empty. Reads the token's file when the last reading is older than token_period; while the file cannot be read, the
   // last token is used on.
   Result<std::string> authorization();
-  // The server did not accept it. Reads the token's file again; true: it is another token now, so ask again.
-  bool refused();
+  // The server did not accept what authorization() had returned. True: it is another one now, perhaps as the token's file has been read again.
+  bool renewed(const std::string& refused);
 
   void heard() {
     contact_ = Clock::now();

@@ -35,7 +35,8 @@ class KubernetesSource::Impl : public std::enable_shared_from_this<Impl>, privat
         login_(std::make_shared<KubeLogin>(std::move(access), options_.token_period)),
         check_(io, login_, {options_.check_timeout, options_.check_timeout}),
         check_timer_(io),
-        quiet_(io) {
+        quiet_(io),
+        health_timer_(io) {
     add_resources();
   }
 
@@ -63,6 +64,7 @@ class KubernetesSource::Impl : public std::enable_shared_from_this<Impl>, privat
 
   void touch();
   void end_burst();
+  void health_soon();
   void report_health();
   std::string health();
 
@@ -74,7 +76,7 @@ class KubernetesSource::Impl : public std::enable_shared_from_this<Impl>, privat
   std::vector<std::unique_ptr<ObjectTable>> tables_;
   std::vector<std::unique_ptr<Reflector>> reflectors_;
   KubeConnection check_;  // for asking whether the server is there
-  asio::steady_timer check_timer_, quiet_;
+  asio::steady_timer check_timer_, quiet_, health_timer_;
 
   std::optional<Clock::time_point> burst_;  // its first event
   bool synced_ = false, stopped_ = false;
@@ -129,6 +131,7 @@ void KubernetesSource::Impl::stop() {
   check_.close();
   check_timer_.cancel();
   quiet_.cancel();
+  health_timer_.cancel();
 }
 
 void KubernetesSource::Impl::set_addresses(std::vector<IpAddress> addresses) {
@@ -223,7 +226,7 @@ void KubernetesSource::Impl::on_state() {
     for (auto& reflector : reflectors_)
       if (reflector->state() == Reflector::State::kFailing) reflector->hurry();
   failing_ = static_cast<std::size_t>(failing);
-  report_health();
+  health_soon();
   if (!synced_ && !stopped_ && std::ranges::all_of(reflectors_, &Reflector::listed)) {
     synced_ = true;
     end_burst();
@@ -245,6 +248,15 @@ void KubernetesSource::Impl::end_burst() {
   burst_.reset();
   quiet_.cancel();
   handler_.on_synced();
+}
+
+// What becomes of one outage comes from each watch for itself: it is told in one sentence, not in eight.
+void KubernetesSource::Impl::health_soon() {
+  if (health_timer_.expiry() > Clock::now()) return;
+  health_timer_.expires_after(options_.longest);
+  health_timer_.async_wait([self = shared_from_this()](boost::system::error_code ec) {
+    if (!ec) self->report_health();
+  });
 }
 
 void KubernetesSource::Impl::report_health() {

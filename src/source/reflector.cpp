@@ -245,7 +245,7 @@ asio::awaitable<Reflector::Outcome> Reflector::watch() {
   Outcome outcome = co_await open(query, "watch");
   if (outcome != Outcome::kGood) co_return outcome;
   absent_ = 0;
-  expired_ = false;
+  expired_ = ended_by_event_ = false;
   fault_.clear();
   events_ = 0;
   auto began = Clock::now();
@@ -265,6 +265,8 @@ asio::awaitable<Reflector::Outcome> Reflector::watch() {
     Status taken = ended ? split.finish() : split.feed(*piece);
     if (stopped_) co_return Outcome::kFailed;
     if (!taken) fault_ = std::move(taken).error().context;
+    // What cannot be read is left behind with a list.
+    if (!taken && !ended_by_event_) version_.clear();
     if (!taken || ended) break;
   }
   heard_.reset();
@@ -273,7 +275,7 @@ asio::awaitable<Reflector::Outcome> Reflector::watch() {
 
 // `broken`: the connection ended before the answer did. That alone is nobody's problem: it is one when the next one cannot be made.
 Reflector::Outcome Reflector::end_watch(bool broken, Clock::duration lasted) {
-  bool lived = events_ != 0 || lasted >= kShortWatch;
+  bool lived = !version_.empty() && (events_ != 0 || lasted >= kShortWatch);
   if (lived) {
     retry_ = options_.first_retry;
     expired_in_row_ = 0;
@@ -295,6 +297,7 @@ Status Reflector::take_event(std::string& line) {
   TRY_ASSIGN(WatchEvent event, json_.read_event(line));
   using Type = WatchEvent::Type;
   if (event.type == Type::kError) {
+    ended_by_event_ = true;
     expired_ = event.code == 410;
     return fail(ErrorCode::kSystem, "ends the watch of {}: {} ({})", resource_.name, event.message, event.code);
   }

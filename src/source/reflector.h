@@ -109,9 +109,9 @@ class Reflector {
   bool pages_ = true;       // false: all in one answer, as the server forgot the rest of a list that came in pages
   bool unsure_ = false;     // the connection was lost: is it still the same history of versions?
   bool listed_ = false, noted_absent_ = false, pause_first_ = false, stopped_ = false;
-  bool expired_ = false;            // the watch, by an event
-  std::size_t events_ = 0;          // of the watch
-  std::size_t expired_in_row_ = 0;  // since a watch lived
+  bool ended_by_event_ = false, expired_ = false;  // the watch: by an ERROR, by one of code 410
+  std::size_t events_ = 0;                         // of the watch
+  std::size_t expired_in_row_ = 0;                 // since a watch lived
   std::chrono::milliseconds retry_, retry_after_{0};
   std::optional<Clock::time_point> heard_;
 };

@@ -190,8 +190,8 @@ class KubeApi {
       co_await stream->async_handshake(asio::ssl::stream_base::server, asio::use_awaitable);
       std::string buffer;
       for (;;) {
-        std::size_t length = co_await asio::async_read_until(*stream, asio::dynamic_buffer(buffer), "\r\n\r\n",
-                                                             asio::use_awaitable);
+        std::size_t length =
+            co_await asio::async_read_until(*stream, asio::dynamic_buffer(buffer), "\r\n\r\n", asio::use_awaitable);
         co_await thaw();
         Request request = parse(buffer.substr(0, length));
         buffer.erase(0, length);
@@ -235,7 +235,8 @@ class KubeApi {
   static asio::awaitable<void> write(Stream& stream, std::string text) {
     co_await asio::async_write(stream, asio::buffer(text), asio::use_awaitable);
   }
-  asio::awaitable<void> reply(Stream& stream, const std::string& status, std::string body, const std::string& more = "") {
+  asio::awaitable<void> reply(Stream& stream, const std::string& status, std::string body,
+                              const std::string& more = "") {
     std::string text = "HTTP/1.1 " + status + "\r\nContent-Type: application/json\r\n" + more;
     if (chunk == 0) {
       text += "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
@@ -324,8 +325,8 @@ class KubeApi {
       items += (count++ == 0 ? "" : ",") + json(object);
       previous_ = key;
     }
-    std::string body = R"({"kind":"List","apiVersion":"v1","metadata":{"resourceVersion":")" + std::to_string(revision) +
-                       "\"" + next + R"(},"items":[)" + items + "]}\n";
+    std::string body = R"({"kind":"List","apiVersion":"v1","metadata":{"resourceVersion":")" +
+                       std::to_string(revision) + "\"" + next + R"(},"items":[)" + items + "]}\n";
     bool pack = packed && request.head.find("gzip") != std::string::npos;
     co_await reply(stream, "200 OK", pack ? gzip(body) : body, pack ? "Content-Encoding: gzip\r\n" : "");
   }

@@ -11,7 +11,8 @@
 namespace casa::source::test {
 
 struct KubeFixture {
-  explicit KubeFixture(const std::string& names = "IP:127.0.0.1") : certificate(names, &authority), api(io, certificate) {
+  explicit KubeFixture(const std::string& names = "IP:127.0.0.1")
+      : certificate(names, &authority), api(io, certificate) {
     api.put(kNodes, "", "here", R"(,"spec":{"podCIDR":"10.0.0.0/24"})");
     api.put(kNodes, "", "elsewhere");
     api.put(kNamespaces, "", "team-a");

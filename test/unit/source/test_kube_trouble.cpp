@@ -152,8 +152,9 @@ TEST_CASE("what the server forbids is told, and the rest goes on") {
   f.api.forbidden = {kSlices};
   f.start();
   REQUIRE(f.until([&] { return !f.recorder.health.empty() && f.recorder.documents.contains("kubernetes:Node/here"); }));
-  CHECK(f.recorder.health.find(R"(does not allow to list EndpointSlices: pods is forbidden: User "x" cannot list it)") !=
-        std::string::npos);
+  CHECK(
+      f.recorder.health.find(R"(does not allow to list EndpointSlices: pods is forbidden: User "x" cannot list it)") !=
+      std::string::npos);
   CHECK(f.resource("EndpointSlices").state == KubernetesResource::State::kForbidden);
   f.run_for(200ms);
   CHECK(f.recorder.synced == 0);
