@@ -61,14 +61,19 @@ Status check_head(const ObjectHead& head) {
   return {};
 }
 
+// After an error that is more than an absent field, simdjson's document must not be touched any more.
 error_code read_failure(ondemand::object& object, WatchEvent& event) {
   ondemand::value value;
   std::uint64_t code = 0;
-  if (object.find_field_unordered("code").get(value) == SUCCESS && value.get_uint64().get(code) == SUCCESS)
-    event.code = static_cast<unsigned>(code);
+  auto e = object.find_field_unordered("code").get(value);
+  if (e == SUCCESS) e = value.get_uint64().get(code);
+  if (e != SUCCESS && e != NO_SUCH_FIELD) return e;
+  event.code = static_cast<unsigned>(code);
   std::string_view text;
-  if (object.find_field_unordered("message").get(value) == SUCCESS && take_text(value, text) == SUCCESS)
-    event.message = text;
+  e = object.find_field_unordered("message").get(value);
+  if (e == SUCCESS) e = take_text(value, text);
+  if (e != SUCCESS && e != NO_SUCH_FIELD) return e;
+  event.message = text;
   return SUCCESS;
 }
 
@@ -177,7 +182,9 @@ StatusText KubeJson::read_status(std::string& text) {
     ondemand::raw_json_string key = field.key();
     std::string* wanted = key == "message" ? &status.message : key == "reason" ? &status.reason : nullptr;
     std::string_view value;
-    if (wanted != nullptr && take_text(field.value(), value) == SUCCESS) *wanted = value;
+    if (wanted == nullptr) continue;
+    if (take_text(field.value(), value) != SUCCESS) return {};
+    *wanted = value;
   }
   return status;
 }

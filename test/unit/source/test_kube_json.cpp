@@ -99,11 +99,11 @@ TEST_CASE("an event's type, object and version") {
   REQUIRE(event);
   CHECK(event->code == 410);
   CHECK(event->message == "too old");
-  for (std::string text :
-       {R"({"type":"ADDED","object":{"metadata":{"name":"a/b","uid":"u","resourceVersion":"1"}}})",
-        R"({"type":"ADDED","object":{"metadata":{"name":"a","uid":"u"}}})",
-        R"({"type":"ADDED","object":{"metadata":[]}})", R"({"type":"BOOKMARK","object":{"metadata":{}}})",
-        R"({"type":"ADDED","object":7})", R"({"type":7,"object":{}})"})
+  for (std::string text : {R"({"type":"ADDED","object":{"metadata":{"name":"a/b","uid":"u","resourceVersion":"1"}}})",
+                           R"({"type":"ADDED","object":{"metadata":{"name":"a","uid":"u"}}})",
+                           R"({"type":"ADDED","object":{"metadata":[]}})",
+                           R"({"type":"BOOKMARK","object":{"metadata":{}}})", R"({"type":"ADDED","object":7})",
+                           R"({"type":"ERROR","object":{"message":"a""b,"code":410}})", R"({"type":7,"object":{}})"})
     CHECK_FALSE(json.read_event(text));
   CHECK(version_number("12") == 12);
   CHECK(version_number("1x") == 0);
