@@ -85,8 +85,7 @@ Status JsonSplit::feed(std::string_view piece) {
   for (std::size_t at = 0; at < piece.size();) {
     if (taking_) {
       at = feed_object(piece, at);
-      if (object_.size() > most_)
-        return fail(ErrorCode::kLimit, "sent an object of more than {} bytes", most_);
+      if (object_.size() > most_) return fail(ErrorCode::kLimit, "sent an object of more than {} bytes", most_);
       if (depth_ == object_depth_ && !in_string_) TRY(end_object());
       continue;
     }
@@ -118,8 +117,7 @@ Status JsonSplit::feed(std::string_view piece) {
 
 // A list outside its items.
 Status JsonSplit::feed_rest(char c) {
-  if (rest_.size() >= kMaxRest)
-    return fail(ErrorCode::kLimit, "sent a list with {} bytes beside its items", kMaxRest);
+  if (rest_.size() >= kMaxRest) return fail(ErrorCode::kLimit, "sent a list with {} bytes beside its items", kMaxRest);
   if (ended_ || (depth_ == 0 && c != '{')) {
     if (is_space(c)) return {};
     return broken(ended_ ? "something behind its end" : "no object");
