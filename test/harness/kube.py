@@ -1,4 +1,5 @@
 """Objects as an API server holds them: what a controller, the scheduler, kubelet and the endpoint controllers write, as plain dicts."""
+import copy
 import random
 import uuid
 
@@ -19,12 +20,13 @@ class Owner:
     def __init__(self, kind, name):
         self.kind, self.name, self.uid = kind, name, str(uuid.uuid4())
         self.number = 0
-        self.roll()
-
-    def roll(self):
-        """A new template: the next pods are those of another ReplicaSet."""
         self.hash, self.set_uid = suffix(9), str(uuid.uuid4())
-        return self
+
+    def rolled(self):
+        """The same with a new template: what it makes are pods of another ReplicaSet. Those that are there stay what they are."""
+        new = copy.copy(self)
+        new.hash, new.set_uid = suffix(9), str(uuid.uuid4())
+        return new
 
     def pod_name(self):
         self.number += 1

@@ -7,13 +7,29 @@ import pytest
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 from cast import Cast  # noqa: E402
 from harness.fixtures import outside, pytest_collection_modifyitems, time_limit  # noqa: E402, F401
+from harness.fleet import Fleet  # noqa: E402
 from harness.world import World, binary  # noqa: E402
+from podcast import PodCast, make_node  # noqa: E402
+
+
+def need_binary(enforced):
+    if enforced and not binary().exists():
+        pytest.fail(f"{binary()} does not exist: build it, or name it in CASAD", pytrace=False)
 
 
 def make_world(outside, enforced=True, **options):
-    if enforced and not binary().exists():
-        pytest.fail(f"{binary()} does not exist: build it, or name it in CASAD", pytrace=False)
+    need_binary(enforced)
     return World(outside, enforced, **options)
+
+
+def close_all(worlds):
+    errors = []
+    for w in worlds:
+        try:
+            w.close()
+        except Exception as e:  # the next world must go too
+            errors.append(e)
+    assert not errors, errors
 
 
 @pytest.fixture
@@ -26,13 +42,7 @@ def new_world(outside):
         return worlds[-1]
 
     yield make
-    errors = []
-    for w in worlds:
-        try:
-            w.close()
-        except Exception as e:  # the next world must go too
-            errors.append(e)
-    assert not errors, errors
+    close_all(worlds)
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +65,46 @@ def cast(request, outside):
         if players:
             players.close()
         world.close()
+
+
+@pytest.fixture
+def new_node(outside):
+    """A function that makes nodes with pods; they go when the test ends. The run's own network is left alone: each has networks of its own."""
+    nodes = []
+
+    def make(enforced=True, **options):
+        need_binary(enforced)
+        nodes.append(make_node(enforced, **options))
+        return nodes[-1]
+
+    yield make
+    close_all(nodes)
+
+
+def cast_of_pods(enforced, **options):
+    need_binary(enforced)
+    node = make_node(enforced, **options)
+    try:
+        yield PodCast(node)
+    finally:
+        node.close()
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["baseline", "enforced"])
+def pods(request, outside):
+    """The standing cast of a node with pods; every test of a module plays in it twice, first without enforcement."""
+    yield from cast_of_pods(request.param)
+
+
+@pytest.fixture(scope="module", params=["systemd", "cgroupfs"])
+def node_of_driver(request, outside):
+    """The same cast, enforced, on a node whose kubelet has the one cgroup driver and on one with the other."""
+    yield from cast_of_pods(True, driver=request.param)
+
+
+@pytest.fixture(scope="module")
+def fleet(outside):
+    """Containers that make their first attempts the moment they are there."""
+    made = Fleet()
+    yield made
+    made.close()
