@@ -193,6 +193,20 @@ def test_a_pod_that_is_being_deleted_keeps_its_policy(cast, fleet):
     assert results(fleet, pod, ("tcp", cast.vault_service.ips[0], WEB)) == ["EPERM"], "a container that starts now"
 
 
+def test_a_pod_whose_object_goes_while_no_casad_runs(cast, fleet):
+    """The kernel knows whose its cgroup is: a casad that starts then finds it there, and the pod keeps its policy."""
+    pod = planned(cast, "team/agent", Owner("Deployment", "agent"))
+    assert first_attempts(cast, fleet, pod) == ["EPERM", "ok"]
+    caller = pod.puppet("left")
+    cast.node.daemon.kill9()
+    pod.untell()
+    cast.node.start()
+    settled(cast.node)
+    cast.may_not(caller, src_workload="agent")
+    pod.ids.clear()
+    assert results(fleet, pod, ("tcp", cast.vault_service.ips[0], WEB)) == ["EPERM"], "a container that starts now"
+
+
 # -- its address
 
 
