@@ -67,6 +67,7 @@ class Daemon final : public api::State {
   void on_source_problem(const std::string& key, std::string problem);
   bool on_api_document(const source::Document& document);
   void on_api_remove(const std::string& origin);
+  void tell_pruned(const source::Document& document);
   void tell_conflicts();
   [[nodiscard]] std::vector<api::SourceView> source_views() const;
   [[nodiscard]] std::map<std::string, std::string> pods_of_endpoints() const;
@@ -133,7 +134,9 @@ class Daemon final : public api::State {
   std::unique_ptr<source::DirectorySource> directory_;
   std::unique_ptr<source::KubernetesSource> kubernetes_;
   std::unique_ptr<StatusWriter> status_writer_;  // as kubernetes_
-  std::string api_host_;                         // of the API server, when it is a name
+  std::map<std::string, std::string>
+      pruned_;            // by the policy's origin: fields that its author wrote and the server does not have
+  std::string api_host_;  // of the API server, when it is a name
   std::unique_ptr<api::Server> server_;
   std::unique_ptr<dns::ResolvConfWatch> resolv_conf_;
   std::unique_ptr<dns::Resolver> resolver_;

@@ -1,8 +1,10 @@
 // Where objects come from: the policy directory, and on a node of a cluster the API server too.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "app/daemon.h"
 #include "base/log.h"
+#include "policy/api_pruned.h"
 
 namespace casa::app {
 
@@ -38,10 +40,25 @@ Status Daemon::start_sources() {
 bool Daemon::on_api_document(const source::Document& document) {
   if (document.kind != policy::to_string(policy::Kind::kCasaPolicy)) return true;
   auto status = policy::read_api_status(document.bytes);
-  return !status || status_writer_->learn(*status);
+  if (status && !status_writer_->learn(*status)) return false;
+  tell_pruned(document);
+  return true;
+}
+
+// Once for each policy and what is missing of it: the CRD that is installed does not have these fields.
+void Daemon::tell_pruned(const source::Document& document) {
+  std::string fields = fmt::format("{}", fmt::join(policy::pruned_fields(document.bytes), ", "));
+  std::string& told = pruned_[document.origin];
+  if (fields.empty()) pruned_.erase(document.origin);
+  else if (told != fields) {
+    told = fields;
+    spdlog::warn("{}: the cluster's CRD took out {}, so nothing of that is in force; apply kubernetes/crds",
+                 document.path, fields);
+  }
 }
 
 void Daemon::on_api_remove(const std::string& origin) {
+  pruned_.erase(origin);
   std::string_view rest = origin;
   constexpr std::string_view kPolicies = "kubernetes:CASAPolicy/";
   if (!rest.starts_with(kPolicies)) return;

@@ -2,6 +2,8 @@
 // than casad.
 #include <catch2/catch_test_macros.hpp>
 
+#include "policy/api_pruned.h"
+#include "policy/api_status.h"
 #include "support.h"
 
 using namespace casa::policy;
@@ -137,4 +139,42 @@ TEST_CASE("text that is no object, or breaks off, is nothing to trust") {
     CHECK_FALSE(r.ok());
   }
   CHECK_FALSE(parse_api_object(kOrigin, R"({"metadata":{"namespace":"n"}})", Kind::kPod).ok());
+}
+
+TEST_CASE("fields that the server's schema took out are those that kubectl was given and that are not there") {
+  auto object = [](const std::string& applied, const std::string& spec) {
+    std::string quoted;
+    for (char c : applied) quoted += c == '"' ? std::string("\\\"") : std::string(1, c);
+    return R"({"metadata":{"name":"p","annotations":{"kubectl.kubernetes.io/last-applied-configuration":")" + quoted +
+           R"("}},"spec":)" + spec + "}";
+  };
+  const std::string spec = R"({"targetRef":{"kind":"Pod","name":"a"},"allowedEndpoints":[{"name":"s","port":80}]})";
+  CHECK(
+      pruned_fields(object(
+          R"({"spec":{"targetRef":{"kind":"Pod","name":"a"},"tokens":{"exfiltration":"drop"},"enforcement":"audit","allowedSources":null,"allowedEndpoints":[{"name":"s","port":80,"extra":1}]}})",
+          spec)) == Lines{"spec.tokens", "spec.enforcement", "spec.allowedEndpoints[0].extra"});
+  CHECK(pruned_fields(object(R"({"spec":)" + spec + "}", spec)).empty());
+  // Somebody changed the object since, or it came in another way, or the annotation is anything.
+  CHECK(pruned_fields(object(R"({"spec":{"allowedEndpoints":[]}})", spec)).empty());
+  CHECK(pruned_fields(R"({"metadata":{"name":"p"},"spec":{}})").empty());
+  CHECK(pruned_fields(object("[1,2", spec)).empty());
+  CHECK(pruned_fields("kubectl.kubernetes.io/last-applied-configuration").empty());
+}
+
+TEST_CASE("the status that a server has, and the version of its spec") {
+  auto status = read_api_status(
+      R"({"status":{"message":"m","phase":"Active"},"metadata":{"generation":3,"name":"p","uid":"u","namespace":"n"},"spec":{}})");
+  REQUIRE(status);
+  CHECK(status->ns == "n");
+  CHECK(status->name == "p");
+  CHECK(status->uid == "u");
+  CHECK(status->generation == 3);
+  CHECK(status->phase == "Active");
+  CHECK(status->message == "m");
+  auto fresh = read_api_status(R"({"metadata":{"name":"p"}})");
+  REQUIRE(fresh);
+  CHECK(fresh->generation == 0);
+  CHECK(fresh->phase.empty());
+  for (const char* text : {"", "{", "[]", R"({"metadata":{}})", R"({"metadata":3})"})
+    CHECK_FALSE(read_api_status(text));
 }
