@@ -210,6 +210,19 @@ def test_a_status_is_written(api, node, namespace):
     assert len(shows(events, "the Event", STATUS)) == 1
 
 
+def test_fields_that_the_definition_takes_out_are_told(api, node, namespace):
+    """As kubectl leaves it: its annotation has what was written, the object what the definition knows."""
+    written = policy(f"{namespace}/agent")
+    written["spec"]["quarantine"] = True
+    written["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(written)}
+    for _ in range(2):
+        api.put(written)
+        shows(lambda: "agent" in policies(node, namespace), "the policy")
+        written["spec"]["allowedEndpoints"] = [{"namespace": namespace, "name": "tool", "port": PORT}]
+    shows(lambda: policies(node, namespace)["agent"]["allowedEndpoints"], "the second version")
+    assert node.daemon.log_path.read_text(errors="replace").count("took out spec.quarantine") == 1
+
+
 # -- in the kernel
 
 
