@@ -80,7 +80,7 @@ fuzz: build-fuzz/build.ninja ## each libFuzzer target for FUZZ_SECONDS (60)
 	@tools/fuzz.sh build-fuzz $(FUZZ_SECONDS)
 
 test-k8s: deps-test build/casad ## against a real Kubernetes API server, which is built at first (5 minutes; root)
-	@$(ROOT) env $(if $(CASAD_DEPS_CACHE),CASAD_DEPS_CACHE=$(CASAD_DEPS_CACHE)) sh -c 'test/k8s/build.sh && test/run build k8s'
+	@$(ROOT) env $(if $(CASAD_DEPS_CACHE),CASAD_DEPS_CACHE=$(CASAD_DEPS_CACHE)) CASAD_TEST_SLOW=1 sh -c 'test/k8s/build.sh && test/run build k8s'
 
 test-systemd: deps-vm build/casad ## under a real systemd in a container (root)
 	@$(ROOT) test/vm/systemd.sh build/casad

@@ -165,6 +165,7 @@ void Daemon::rebuild() {
   compiled_ = std::move(compiled);
   follow_names();
   follow_tls();
+  if (status_writer_) status_writer_->look_again();
   after_commit(*committed);
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/json.h"
 
@@ -52,6 +53,7 @@ bool StatusWriter::learn(const policy::ApiStatus& now) {
       !fresh && now.generation != 0 && row.server.uid == now.uid && row.server.generation == now.generation;
   if (!fresh && row.server.uid != now.uid) row = {};
   row.server = now;
+  stale_ = true;
   return !same_spec;
 }
 
@@ -59,12 +61,17 @@ void StatusWriter::forget(const NamespacedName& name) { rows_.erase(name); }
 
 void StatusWriter::follow(const compile::Compiled& compiled, const identity::Snapshot& snapshot,
                           Clock::time_point now) {
+  if (std::exchange(stale_, false)) plan_all(compiled, snapshot, now);
+  for (auto& [name, row] : rows_)
+    if (row.waits && !row.under_way && row.due <= now) write(name, row, now);
+}
+
+void StatusWriter::plan_all(const compile::Compiled& compiled, const identity::Snapshot& snapshot,
+                            Clock::time_point now) {
   for (const auto& report : compiled.policies) {
     if (report.kind != "CASAPolicy") continue;
     if (auto row = rows_.find(report.name); row != rows_.end()) plan(row->second, report, snapshot, now);
   }
-  for (auto& [name, row] : rows_)
-    if (row.waits && !row.under_way && row.due <= now) write(name, row, now);
 }
 
 void StatusWriter::plan(Row& row, const compile::PolicyReport& report, const identity::Snapshot& snapshot,
@@ -123,6 +130,7 @@ void StatusWriter::done(const NamespacedName& name, const Status& outcome) {
     row.server.phase = compile::to_string(row.wanted.phase);
     row.server.message = row.wanted.message;
     row.waits = false;
+    stale_ = true;  // it may have changed while the write was under way
     if (row.fails_anew) tell_failure(name, row, now);
     return;
   }

@@ -35,7 +35,9 @@ class StatusWriter {
   bool learn(const policy::ApiStatus& now);
   void forget(const policy::NamespacedName& name);
 
-  // After each rebuild, and every second: what should be written, and what is due.
+  // There is a new generation: what should be written may be something else.
+  void look_again() { stale_ = true; }
+  // Every second: what should be written, where that may have changed, and what is due.
   void follow(const compile::Compiled& compiled, const identity::Snapshot& snapshot, Clock::time_point now);
   // As an Event of the namespace of the workload.
   void tell(const token::Alert& alert, Clock::time_point now);
@@ -55,6 +57,7 @@ class StatusWriter {
     bool waits = false, under_way = false;
     bool fails_anew = false;  // the write under way is the first to say so
   };
+  void plan_all(const compile::Compiled& compiled, const identity::Snapshot& snapshot, Clock::time_point now);
   void plan(Row& row, const compile::PolicyReport& report, const identity::Snapshot& snapshot, Clock::time_point now);
   void write(const policy::NamespacedName& name, Row& row, Clock::time_point now);
   void done(const policy::NamespacedName& name, const Status& outcome);
@@ -67,6 +70,7 @@ class StatusWriter {
   const std::function<void(std::string)> on_problem_;
   const StatusTimes times_;
   std::map<policy::NamespacedName, Row> rows_;
+  bool stale_ = true;
   std::uint64_t written_ = 0, failed_ = 0, events_ = 0;
   double event_room_;  // a bucket of events that may be sent now
   Clock::time_point event_room_at_{};

@@ -20,13 +20,9 @@ def rule(group, *resources, verbs=WATCH):
 
 
 def rules_of_casad():
-    """Those that casad is shipped with; in a tree that has none yet, what it needs."""
-    shipped = TOP / "kubernetes" / "base" / "rbac.yaml"
-    if shipped.exists():
-        return next(d["rules"] for d in things.documents(shipped) if d["kind"] == "ClusterRole")
-    return [rule("", "pods", "services", "namespaces", "nodes"), rule("discovery.k8s.io", "endpointslices"),
-            rule("casa.io", "casapolicies", "multiagentsystems"), rule("casa.io", "casapolicies/status", verbs=["patch"]),
-            rule("", "events", verbs=["create", "patch"])]
+    """Those that casad is shipped with."""
+    shipped = things.documents(TOP / "kubernetes" / "base" / "rbac.yaml")
+    return next(d["rules"] for d in shipped if d["kind"] == "ClusterRole")
 
 
 def without(rules, resource):

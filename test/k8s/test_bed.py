@@ -14,6 +14,7 @@ from harness.objects import policy
 from harness.world import until
 from node import ClusterNode
 import things
+from things import slow
 
 SECONDS_OF_DARKNESS = 2.0
 
@@ -123,6 +124,7 @@ def test_hundreds_of_pods(api, namespace, watch):
         assert events.next() is not None, "an event for each write"
 
 
+@slow
 def test_a_storm(api, cluster, namespace, watch):
     """As from the server itself: who lists and who watches cannot tell the difference."""
     pods, policies = watch("Pod", namespace), watch("CASAPolicy", namespace)
@@ -226,6 +228,7 @@ def test_nobody_is_refused(cluster):
     refused(403, cluster.client().list, "Pod")
 
 
+@slow
 def test_a_token_expires_and_another_takes_its_place(cluster, account, tmp_path):
     """The client reads its token for each request from the directory that kubelet would mount and write anew."""
     directory = in_cluster(tmp_path / "account", cluster.pki.ca, account.short_token(3), account.namespace)

@@ -15,6 +15,7 @@ from harness.world import until
 from node import ClusterNode
 import lab
 import things
+from things import slow
 
 SHOWN = 5.0  # s, from a write to the answer of casad's API: an idle machine takes 0.1
 NOTICED = 30.0  # s of silence, after which casad says that the server is away
@@ -132,7 +133,7 @@ def test_a_policy_with_an_error_fails_and_opens_nothing(api, node, namespace):
     """What the definition's schema lets through, casad still judges: here it has no keys to check signatures with."""
     api.apply(policy(f"{namespace}/agent", f"{namespace}/tool:{PORT}", tokens={"requireValidSignature": "drop"}))
     assert shows(lambda: policies(node, namespace).get("agent"), "the policy")["phase"] == "Failed"
-    api.apply(policy(f"{namespace}/agent", f"{namespace}/tool:{PORT}"))
+    api.put(policy(f"{namespace}/agent", f"{namespace}/tool:{PORT}"))  # an apply leaves null for the field, which 1.20 then refuses
     shows(lambda: policies(node, namespace)["agent"]["phase"] != "Failed", "the policy mended")
 
 
@@ -260,6 +261,7 @@ def test_killed_and_restarted(api, cluster, node, namespace):
     shows(lambda: "second" in policies(node, namespace), "the watch goes on")
 
 
+@slow
 @pytest.mark.parametrize("way", ["freeze", "darken"])
 def test_silent_is_noticed_and_made_up_for(api, cluster, node, namespace, way):
     """Neither a reset nor an end of file tells that a server is frozen, or the way to it cut."""
@@ -349,6 +351,7 @@ def test_as_a_pod(api, cluster, account, namespace, tmp_path):
         node.close()
 
 
+@slow
 def test_a_token_that_is_written_anew(api, cluster, account, namespace, new_node, tmp_path):
     """In time, and late: the first goes on, the second says what the server said to its old one, and then goes on, too."""
     seconds = 10
