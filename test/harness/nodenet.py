@@ -9,7 +9,8 @@ import lab
 NODE4, NODE6 = "172.18.0.2", "fd00:18::2"
 BEYOND4, BEYOND6 = "172.18.0.3", "fd00:18::3"
 GATEWAY4, GATEWAY6 = "10.244.0.1", "fd00:244::1"
-MAC = "0a:58:0a:f4:00:{:02x}"  # told by the address: who gets a pod's address again is found where it was
+# Told by the address: who gets a pod's address again is found where it was. The bridge's is fixed, or it would change with the pods.
+MAC = "0a:58:0a:f4:00:{:02x}"
 POD4, POD6 = "10.244.0.{}", "fd00:244::{:x}"
 REMOTE4, REMOTE6 = "10.244.1.{}", "fd00:244:0:1::{:x}"  # pods of the other node
 SERVICE4, SERVICE6 = "10.96.0.{}", "fd00:96::{:x}"
@@ -34,7 +35,7 @@ def make_node():
         address add {NODE4}/24 dev eth0
         address add {NODE6}/64 dev eth0 nodad
         link set eth0 up
-        link add cni0 type bridge forward_delay 0 mcast_snooping 0
+        link add cni0 address {MAC.format(1)} type bridge forward_delay 0 mcast_snooping 0
         address add {GATEWAY4}/24 dev cni0
         address add {GATEWAY6}/64 dev cni0 nodad
         link set cni0 up
@@ -78,7 +79,8 @@ class Cni:
             route add {GATEWAY6} dev eth0
             route add default via {GATEWAY6}
             """)
-        self.node.batch("ip", f"link set {link} master cni0 up\n")
+        # hairpinMode of the bridge plugin: where the bridge passes packets to iptables, a pod's call of its own Service goes back where it came from.
+        self.node.batch("ip", f"link set {link} master cni0 up\nlink set {link} type bridge_slave hairpin on\n")
         return ns, number
 
     def remove(self, ns, number):

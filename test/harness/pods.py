@@ -86,7 +86,7 @@ class Pod:
         self.cgroup.remove()
 
     def remove_network(self):
-        if self.number:
+        if self.number:  # of its own
             self.node.cni.remove(self.netns, self.number)
             self.number = self.netns = None
 
@@ -199,6 +199,10 @@ class NodeWorld(World):
     def sync(self, service):
         """The endpoints as they are now: for casad and for kube-proxy."""
         self.put(f"service-{service.namespace}-{service.name}.yaml", *service.objects())
+        self.proxy()
+
+    def proxy(self):
+        """kube-proxy's part: the rules of the Services that there are."""
         self.netns.batch("nft", nodenet.proxy_rules(self.services))
 
     def close(self):

@@ -1,4 +1,6 @@
 """Who there is on a node with pods: the standing cast of the tests of pods, and the short ways to say what must become of a call."""
+from contextlib import contextmanager
+
 from harness import kube
 from harness.kube import Owner, ServicePort, container
 from harness.objects import namespace, policy
@@ -7,7 +9,7 @@ from harness.world import until
 
 ANY4, ANY6 = "0.0.0.0", "::"
 HTTP, ADMIN, METRICS, UDP = 8080, 8081, 9000, 9090  # where the servers' containers listen
-WEB = 80  # the Service's port, which stands for HTTP
+WEB, ADMIN_WEB = 80, 81  # the Service's ports, which stand for HTTP and ADMIN
 NODE_ARGUMENTS = ("--node-name", kube.NODE_NAME)
 
 
@@ -53,19 +55,19 @@ def settled(node):
 
 
 class PodCast:
-    """The agent may call the Services tools/mcp, at WEB and METRICS and over UDP, and not tools/vault. Neighbours are in no namespace
-    under enforcement: they may call whom they like, who must let them."""
+    """The agent may call the Service tools/mcp, at WEB and METRICS and over UDP, not at ADMIN_WEB, and not tools/vault. The neighbour is in no
+    namespace under enforcement: it may call whom it likes, who must let it in."""
 
     def __init__(self, node):
         self.node = node
         node.put("policies.yaml", namespace("tools"), policy("team/agent", f"tools/mcp:{WEB}", f"tools/mcp:{METRICS}", f"tools/mcp:{UDP}"),
-                 policy("tools/mcp"), policy("tools/vault"))
+                 policy("tools/mcp"), policy("tools/vault", kind="StatefulSet"))
         ports = [("http", HTTP), ("metrics", METRICS), ("datagrams", UDP, "UDP")]
         self.agent = self.run("team/agent", "Deployment")
         self.mcp = self.run("tools/mcp", "Deployment", containers=[container(ports=ports)])
         self.vault = self.run("tools/vault", "StatefulSet", containers=[container(ports=ports)])
         self.neighbour = self.run("free/neighbour", "Deployment")
-        self.mcp_service = node.service("tools/mcp", [self.mcp], ServicePort(WEB, "http"), ServicePort(METRICS, "metrics"),
+        self.mcp_service = node.service("tools/mcp", [self.mcp], ServicePort(WEB, "http"), ServicePort(METRICS), ServicePort(ADMIN_WEB, ADMIN),
                                         ServicePort(UDP, "datagrams", protocol="UDP"))
         self.vault_service = node.service("tools/vault", [self.vault], ServicePort(WEB, "http"), ServicePort(UDP, "datagrams", protocol="UDP"))
         node.start()
@@ -73,6 +75,27 @@ class PodCast:
         self.caller = self.agent.puppet("agent")
         located(node, self.agent)
         located(node, self.neighbour)
+
+    @contextmanager
+    def act(self):
+        """For one test: what it adds to the cast goes when it ends, whatever became of it."""
+        node = self.node
+        pods, services, files = list(node.pods), {s: list(s.pods) for s in node.services}, set(node.daemon.policy_dir.iterdir())
+        yield self
+        for pod in [p for p in node.pods if p not in pods]:
+            pod.remove_cgroup()
+            pod.remove_network()
+            node.pods.remove(pod)
+        changed = [s for s in services if s.pods != services[s]]
+        for service in changed:
+            service.pods = services[service]
+        node.services = list(services)
+        for service in changed:
+            node.sync(service)
+        for file in set(node.daemon.policy_dir.iterdir()) - files:
+            file.unlink()
+        node.proxy()
+        settled(node)
 
     def run(self, who, kind, **options):
         name = who.split("/")[1]

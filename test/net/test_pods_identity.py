@@ -13,17 +13,8 @@ FIRST_SECONDS = 10  # for a container to start and make its first attempts, on a
 
 @pytest.fixture
 def cast(node_of_driver):
-    """The cast, and an end of every pod that the test made."""
-    before = list(node_of_driver.node.pods)
-    yield node_of_driver
-    for pod in [p for p in node_of_driver.node.pods if p not in before]:
-        pod.end_processes()
-        pod.cgroup.remove()
-        if not pod.host_network:
-            pod.remove_network()
-        (node_of_driver.node.daemon.policy_dir / pod.file).unlink(missing_ok=True)
-        node_of_driver.node.pods.remove(pod)
-    (node_of_driver.node.daemon.policy_dir / "more.yaml").unlink(missing_ok=True)
+    with node_of_driver.act() as there:
+        yield there
 
 
 def planned(cast, who, owner=None, **options):
