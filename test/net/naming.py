@@ -53,12 +53,12 @@ def answer(name, addresses, ident=0x1234, kind=A, ttl=60, flags=0x8180, question
 
 
 class Resolver:
-    """dnsmasq on 127.0.0.1:53, with the names that it is given and no upstream."""
+    """dnsmasq on 127.0.0.1:53, with the names that it is given and no upstream. popen, make_socket: another place for it and who tries it."""
 
-    def __init__(self, work, records, listen=RESOLVER, arguments=()):
+    def __init__(self, work, records, listen=RESOLVER, arguments=(), popen=subprocess.Popen, make_socket=socket.socket):
         self.hosts = Path(work) / "dnsmasq.hosts"
         self.log = Path(work) / "dnsmasq.log"
-        self.listen, self.arguments = listen, arguments
+        self.listen, self.arguments, self.popen, self.make_socket = listen, arguments, popen, make_socket
         self.process = None
         self.set(records)
         self.start()
@@ -70,7 +70,7 @@ class Resolver:
             self.process.send_signal(signal.SIGHUP)
 
     def start(self):
-        self.process = subprocess.Popen(
+        self.process = self.popen(
             [shutil.which("dnsmasq") or "/usr/sbin/dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--user=root",
              f"--listen-address={self.listen}", "--bind-interfaces", f"--addn-hosts={self.hosts}", "--log-queries=extra",
              f"--log-facility={self.log}", "--local=/example/", "--conf-file=/dev/null", "--pid-file=",
@@ -79,9 +79,9 @@ class Resolver:
 
     def answers(self):
         assert self.process.poll() is None, self.log.read_text() if self.log.exists() else "dnsmasq ended"
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        with self.make_socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             s.settimeout(0.2)
-            s.sendto(query("up.example"), (self.listen, 53))
+            s.sendto(query("up.example"), (self.listen.split(",")[0], 53))
             try:
                 return len(s.recv(512)) >= 12
             except OSError:
@@ -96,14 +96,21 @@ class Resolver:
             self.process.wait()
 
 
+def certify(work, names):
+    """-> (key, certificate): files of `work` that are named by the first of the names."""
+    key, certificate = Path(work) / f"{names[0]}.key", Path(work) / f"{names[0]}.pem"
+    lab.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+            "-keyout", str(key), "-out", str(certificate), "-subj", f"/CN={names[0]}",
+            "-addext", "subjectAltName=" + ",".join(f"DNS:{n}" for n in names))
+    return key, certificate
+
+
 class TlsServer:
     """openssl s_server outside, with a certificate for some names; counts nothing, answers HTTP with -www."""
 
     def __init__(self, work, outside, address, port=PORT, names=(LLM, OTHER), arguments=("-www",), like=None):
         """like: another server, to have its certificate."""
-        self.key, self.certificate = Path(work) / f"{names[0]}.key", Path(work) / f"{names[0]}.pem"
-        if not like:
-            self.certify(names)
+        self.key, self.certificate = (like.key, like.certificate) if like else certify(work, names)
         listen = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         self.process = outside.popen(["openssl", "s_server", "-accept", listen, "-key", self.key, "-cert", self.certificate, "-quiet",
                                       *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -111,11 +118,6 @@ class TlsServer:
         probe = ["sh", "-c", f"exec openssl s_client -connect {listen} -brief </dev/null"]
         until(lambda: subprocess.run([*outside.enter(), *probe], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                      timeout=10).returncode == 0, what="s_server answers")
-
-    def certify(self, names):
-        lab.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-                "-keyout", str(self.key), "-out", str(self.certificate), "-subj", f"/CN={names[0]}",
-                "-addext", "subjectAltName=" + ",".join(f"DNS:{n}" for n in names))
 
     def close(self):
         self.process.kill()
