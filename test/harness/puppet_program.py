@@ -117,7 +117,8 @@ class EchoServer:
 
 
 class Load:
-    """Loops until stopped; one thread per loop. `allowed` counts what failed, `denied` counts what succeeded."""
+    """Loops until stopped; one thread per loop. `allowed` counts what failed (`allowed-short` too, with no connection that stays open),
+    `denied` counts what succeeded."""
 
     PAUSE = 0.002
 
@@ -127,6 +128,7 @@ class Load:
         self.done, self.failures, self.retransmits, self.slowest_ms = 0, [], 0, 0.0
         self.lock = threading.Lock()
         loops = {"allowed": ((self.short_tcp, tcp), (self.long_tcp, tcp), (self.echo_udp, udp)),
+                 "allowed-short": ((self.short_tcp, tcp), (self.short_udp, udp)),
                  "denied": ((self.denied_tcp, tcp), (self.denied_udp, udp))}[kind]
         self.threads = [threading.Thread(target=loop, args=(tuple(address),), daemon=True)
                         for loop, addresses in loops for address in addresses]
@@ -190,6 +192,19 @@ class Load:
             except OSError as e:
                 self.note(started, f"udp to {address}: {e}")
         s.close()
+
+    def short_udp(self, address):
+        while not self.stop_flag.wait(self.pause):
+            started = time.monotonic()
+            try:
+                with socket.socket(probe.family_of(address[0]), socket.SOCK_DGRAM) as s:
+                    s.settimeout(5)
+                    s.sendto(b"z", address)
+                    if s.recv(100) != b"z":
+                        raise OSError("another answer")
+                self.note(started)
+            except OSError as e:
+                self.note(started, f"one udp to {address}: {e}")
 
     def denied_tcp(self, address):
         while not self.stop_flag.wait(self.pause):
