@@ -14,6 +14,8 @@ constexpr auto kTcp = static_cast<std::uint8_t>(policy::Protocol::kTcp);
 // Istio's own ports: of istiod, and where its proxy takes what was sent to the Pod.
 constexpr std::array<std::uint16_t, 3> kIstiodPorts{15010, 15012, 15014};
 constexpr std::uint16_t kIstioInbound = 15006;
+// What Istio's rules let by: a call of these arrives where it was sent, so who may make it has nothing to do with the port above.
+constexpr std::array<std::uint16_t, 4> kIstioDirect{15008, 15020, 15021, 15090};
 
 void allow(Compiled& out, std::uint32_t subject, std::uint32_t peer, casa_direction direction, std::uint16_t port,
            casa_reason reason) {
@@ -40,6 +42,7 @@ void add_redirected(const identity::Workload& w, Compiled& out) {
        it != out.image.policy.end() && it->first.subject == w.identity; ++it) {
     PolicyKey key = it->first;
     if (key.direction != CASA_INGRESS || key.protocol != kTcp) continue;
+    if (std::ranges::find(kIstioDirect, key.port) != kIstioDirect.end()) continue;
     key.port = kIstioInbound;
     found.emplace_back(key, it->first);
   }

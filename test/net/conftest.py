@@ -8,13 +8,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 from cast import Cast  # noqa: E402
 from harness.fixtures import outside, pytest_collection_modifyitems, time_limit  # noqa: E402, F401
 from harness.fleet import Fleet  # noqa: E402
-from harness.world import World, binary  # noqa: E402
-from podcast import PodCast, make_node  # noqa: E402
-
-
-def need_binary(enforced):
-    if enforced and not binary().exists():
-        pytest.fail(f"{binary()} does not exist: build it, or name it in CASAD", pytrace=False)
+from harness.world import World  # noqa: E402
+from podcast import cast_of_pods, make_node, need_binary  # noqa: E402
 
 
 def make_world(outside, enforced=True, **options):
@@ -73,21 +68,11 @@ def new_node(outside):
     nodes = []
 
     def make(enforced=True, **options):
-        need_binary(enforced)
         nodes.append(make_node(enforced, **options))
         return nodes[-1]
 
     yield make
     close_all(nodes)
-
-
-def cast_of_pods(enforced, **options):
-    need_binary(enforced)
-    node = make_node(enforced, **options)
-    try:
-        yield PodCast(node)
-    finally:
-        node.close()
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["baseline", "enforced"])

@@ -1,11 +1,13 @@
 """Who there is on a node with pods: the standing cast of the tests of pods, and the short ways to say what must become of a call."""
 from contextlib import contextmanager
 
+import pytest
+
 from harness import kube
 from harness.kube import Owner, ServicePort, container
 from harness.objects import namespace, policy
 from harness.pods import NodeWorld
-from harness.world import until
+from harness.world import binary, until
 
 ANY4, ANY6 = "0.0.0.0", "::"
 HTTP, ADMIN, METRICS, UDP = 8080, 8081, 9000, 9090  # where the servers' containers listen
@@ -13,7 +15,13 @@ WEB, ADMIN_WEB = 80, 81  # the Service's ports, which stand for HTTP and ADMIN
 NODE_ARGUMENTS = ("--node-name", kube.NODE_NAME)
 
 
+def need_binary(enforced):
+    if enforced and not binary().exists():
+        pytest.fail(f"{binary()} does not exist: build it, or name it in CASAD", pytrace=False)
+
+
 def make_node(enforced=True, arguments=(), **options):
+    need_binary(enforced)
     return NodeWorld(enforced, arguments=[*NODE_ARGUMENTS, *arguments], **options)
 
 
@@ -111,3 +119,18 @@ class PodCast:
         caller = caller or self.caller
         match = {"src_pid": None, "src_comm": None, **match}
         return self.node.denied(lambda: caller.attempt(attempt, (host or self.vault_service.ips[0], port)), reason, **match)
+
+    def close(self):
+        """Ends what is not the node's."""
+
+
+def cast_of_pods(enforced=True, cast=PodCast, **options):
+    """For a fixture: the cast, on a node of its own, and the end of both."""
+    node, players = make_node(enforced, **options), None
+    try:
+        players = cast(node)
+        yield players
+    finally:
+        if players:
+            players.close()
+        node.close()

@@ -4,26 +4,17 @@ import time
 import pytest
 
 from checks import BOTH
-from conftest import need_binary
 from harness import nodenet
 from harness.kube import Owner
 from naming import LLM, OTHER, PORT, resolved
-from podcast import known, make_node, settled
+from podcast import cast_of_pods, known, settled
 from podnames import NamedPods
 import lab
 
 
 @pytest.fixture(scope="module")
 def pods(outside):
-    need_binary(True)
-    node, cast = make_node(), None
-    try:
-        cast = NamedPods(node)
-        yield cast
-    finally:
-        if cast:
-            cast.close()
-        node.close()
+    yield from cast_of_pods(cast=NamedPods)
 
 
 @pytest.fixture
