@@ -108,10 +108,8 @@ class Server {
  public:
   using Answer = std::function<std::vector<std::string>(const Query&)>;
 
-  Server(boost::asio::io_context& io, Answer with)
-      : answer(std::move(with)),
-        udp_(io, udp::endpoint(boost::asio::ip::address_v4::loopback(), 0)),
-        tcp_(io, tcp::endpoint(boost::asio::ip::address_v4::loopback(), udp_.local_endpoint().port())) {
+  Server(boost::asio::io_context& io, Answer with) : answer(std::move(with)), udp_(io), tcp_(io) {
+    bind_both();
     receive();
     accept();
   }
@@ -127,6 +125,18 @@ class Server {
   bool hangs_up = false;  // over TCP, after the question
 
  private:
+  // One port for both: what is free for UDP may be a TCP connection's of another test.
+  void bind_both() {
+    constexpr int kTries = 100;
+    boost::system::error_code taken = boost::asio::error::address_in_use;
+    for (int i = 0; i < kTries && taken == boost::asio::error::address_in_use; ++i) {
+      udp_ = udp::socket(udp_.get_executor(), udp::endpoint(boost::asio::ip::address_v4::loopback(), 0));
+      tcp_ = tcp::acceptor(tcp_.get_executor(), tcp::v4());
+      tcp_.bind({boost::asio::ip::address_v4::loopback(), udp_.local_endpoint().port()}, taken);
+    }
+    REQUIRE(!taken);
+    tcp_.listen();
+  }
   void receive() {
     udp_.async_receive_from(boost::asio::buffer(buffer_), from_, [this](boost::system::error_code ec, std::size_t n) {
       if (ec == boost::asio::error::operation_aborted) return;
