@@ -198,7 +198,12 @@ class Builder {
   }
 
   void find_addresses() {
-    for (const auto& ip : node_.host_addresses) add_address(ip, CASA_ID_HOST, "this host");
+    // A kube-proxy that uses IPVS gives its node the addresses of all Services: they stay the Services'.
+    std::set<IpAddress> of_services;
+    if (in_cluster())
+      objects_.each<Service>([&](const Service& s) { of_services.insert(s.cluster_ips.begin(), s.cluster_ips.end()); });
+    for (const auto& ip : node_.host_addresses)
+      if (!of_services.contains(ip)) add_address(ip, CASA_ID_HOST, "this host");
     objects_.each<Pod>([&](const Pod& pod) {
       if (!pod.deleting) find_addresses_of(pod);
     });

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import cast_of_pods
 from harness.kube import ServicePort
 from harness.rewriter import Rewriter
-from podcast import ADMIN, ADMIN_WEB, HTTP, WEB, settled
+from podcast import ADMIN, ADMIN_WEB, HTTP, WEB, cast_of_pods, settled
 import lab
 
 
@@ -16,7 +15,7 @@ import lab
 def test_connect_is_rewritten(outside, when):
     """Attached before casad, it hands the endpoint to casad's program; attached after it, casad judges the Service at connect() and the
     endpoint at the first packet. No rules of NAT know these Services' addresses."""
-    made = cast_of_pods(True)
+    made = cast_of_pods()
     rewriters = []
     allowed, other_workload, other_port, crooked = ("10.97.0.1", "10.97.0.2", "10.97.0.3", "10.97.0.4")
 
@@ -79,7 +78,7 @@ def test_the_node_has_the_services_addresses(outside, way, v):
     """They are the node's own then, and still the Services': neither is a Service taken for the node, nor the node for a Service."""
     if way == "ipvs" and not Path("/proc/net/ip_vs").exists():
         pytest.skip("this kernel has no ip_vs")
-    made = cast_of_pods(True)
+    made = cast_of_pods()
     try:
         cast = next(made)
         addresses_of_services(cast)

@@ -269,7 +269,8 @@ spec: {targetRef: {kind: Deployment, name: agent}, surprise: 1}
 }
 
 TEST_CASE("a Pod with Istio's proxy") {
-  World w(kPolicies + pod({}) + mcp(", containers: [{name: mcp}, {name: istio-proxy}]") + R"(
+  const std::string proxy = "{name: istio-proxy, readinessProbe: {httpGet: {port: 15021}}}";
+  World w(kPolicies + pod({}) + mcp(", containers: [{name: mcp}, " + proxy + "]") + R"(
 apiVersion: v1
 kind: Service
 metadata: {name: istiod, namespace: istio-system}
@@ -285,7 +286,22 @@ spec: {clusterIP: 10.96.0.6, ports: [{name: a, port: 15012}, {name: b, port: 443
   CHECK(w.ask(agent, istiod, CASA_EGRESS, 15012, 6, false).verdict == CASA_DENIED);
   CHECK(w.ask(server, agent, CASA_INGRESS, 15006, 6, false).reason == CASA_REASON_ENDPOINT_ALLOWED);
   CHECK(w.ask(server, CASA_ID_WORLD, CASA_INGRESS, 15006, 6, false).verdict == CASA_DENIED);
+  // The proxy's own probe is not redirected, and so is no way to what is.
+  CHECK(w.ask(server, CASA_ID_HOST, CASA_INGRESS, 15021, 6, false).reason == CASA_REASON_BASELINE_PROBE);
+  CHECK(w.ask(server, CASA_ID_HOST, CASA_INGRESS, 15006, 6, false).verdict == CASA_DENIED);
   CHECK(w.compiled.image.subjects.at(server) & CASA_SUBJECT_ISTIO);
+}
+
+TEST_CASE("a node that has the Services' addresses itself, as an IPVS kube-proxy gives them") {
+  World w(kPolicies + pod({}) + mcp());
+  w.host_address("10.96.0.5");
+  w.host_address("172.18.0.2");
+  w.join("node-a");
+  w.compile();
+  CHECK(w.snapshot.problems.empty());
+  auto service = casa::compile::identity_of(w.compiled.image, *parse_ip("10.96.0.5"));
+  CHECK(w.ask(w.id("agents", "agent"), service, CASA_EGRESS, 80, 6, false).reason == CASA_REASON_ENDPOINT_ALLOWED);
+  CHECK(casa::compile::identity_of(w.compiled.image, *parse_ip("172.18.0.2")) == CASA_ID_HOST);
 }
 
 TEST_CASE("explain takes a Pod's name for its workload, and a Pod's address") {
