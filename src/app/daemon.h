@@ -135,8 +135,9 @@ class Daemon final : public api::State {
   std::unique_ptr<source::KubernetesSource> kubernetes_;
   std::unique_ptr<StatusWriter> status_writer_;  // as kubernetes_
   std::map<std::string, std::string>
-      pruned_;            // by the policy's origin: fields that its author wrote and the server does not have
-  std::string api_host_;  // of the API server, when it is a name
+      pruned_;  // by the policy's origin: fields that its author wrote and the server does not have
+  std::map<policy::ObjectKey, std::string> conflicts_;  // that have been told
+  std::string api_host_;                                // of the API server, when it is a name
   std::unique_ptr<api::Server> server_;
   std::unique_ptr<dns::ResolvConfWatch> resolv_conf_;
   std::unique_ptr<dns::Resolver> resolver_;

@@ -91,9 +91,12 @@ void Daemon::on_source_problem(const std::string& key, std::string problem) {
 }
 
 void Daemon::tell_conflicts() {
-  for (auto& [key, message] : documents_.conflicts())
-    for (const auto* alert : tracker_.conflict(key.ns, std::move(message), std::chrono::system_clock::now()))
-      tell(*alert);
+  auto conflicts = documents_.conflicts();
+  for (const auto& [key, message] : conflicts) {
+    if (auto known = conflicts_.find(key); known != conflicts_.end() && known->second == message) continue;
+    for (const auto* alert : tracker_.conflict(key.ns, message, std::chrono::system_clock::now())) tell(*alert);
+  }
+  conflicts_ = std::move(conflicts);
 }
 
 std::vector<api::SourceView> Daemon::source_views() const {

@@ -161,6 +161,20 @@ TEST_CASE("alg none, two Authorization headers, ambiguous HTTP") {
   CHECK(tracker.see(none, 1).empty());  // there is no token that could be lost
 }
 
+TEST_CASE("an object that two sources have: told once for each object, and found by its namespace") {
+  Tracker tracker;
+  CHECK(kinds(tracker.conflict("team-a", "CASAPolicy team-a/x stands in both", kNoon)) ==
+        Kinds{AlertKind::kObjectConflict});
+  CHECK(kinds(tracker.conflict("team-a", "CASAPolicy team-a/y stands in both", kNoon)) ==
+        Kinds{AlertKind::kObjectConflict});
+  CHECK(tracker.conflict("team-a", "CASAPolicy team-a/x stands in both", kNoon + 1s).empty());
+  REQUIRE(alerts(tracker).size() == 2);
+  CHECK(alerts(tracker)[1]->count == 2);
+  CHECK(tracker.alerts().query({.ns = "team-a"}, 10, 0).rows.size() == 2);
+  CHECK(tracker.alerts().query({.ns = "team-b"}, 10, 0).rows.empty());
+  CHECK(std::string(token::to_string(AlertKind::kObjectConflict)) == "object_conflict");
+}
+
 TEST_CASE("a recurring finding stays one alert") {
   Tracker tracker;
   auto at = [](token::Time time, const char* address = "203.0.113.7") {
