@@ -6,8 +6,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/location.h"
 #include "base/text.h"
-#include "jwt/location.h"
 #include "policy/fields.h"
 #include "policy/names.h"
 #include "policy/readers.h"
@@ -129,7 +129,7 @@ void read_signature(Report& report, const Path& path, const Node* node, Signatur
   read_seconds(report, path / "refreshSeconds", fields["refreshSeconds"], config.refresh_seconds);
   if (auto value = policy::read_text(report, path / "jwks", fields["jwks"])) {
     config.jwks = *value;
-    if (auto location = jwt::parse_location(*value); !location)
+    if (auto location = parse_location(*value); !location)
       report.error(fields["jwks"]->at, "{}: {}", path / "jwks", policy::Raw{location.error().context});
   }
   if (config.enabled && config.jwks.empty() && policy::is_null(fields["jwks"]))

@@ -42,7 +42,7 @@ Signatures::Signatures(boost::asio::io_context& io, const SignatureConfig& confi
 Signatures::~Signatures() { stop(); }
 
 Status Signatures::start() {
-  auto location = jwt::parse_location(config_.jwks);
+  auto location = parse_location(config_.jwks);
   if (!location)
     return fail(location.error().code, "tokens.signature.jwks '{}': {}", config_.jwks, location.error().context);
   location_ = std::move(*location);

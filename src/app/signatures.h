@@ -50,7 +50,7 @@ class Signatures {
   const SignatureConfig config_;
   datapath::Datapath& datapath_;
   const Hooks hooks_;
-  jwt::Location location_;
+  Location location_;
   std::unique_ptr<jwt::KeySource> source_;
   std::unique_ptr<jwt::Verifier> verifier_;
   boost::asio::posix::stream_descriptor ring_;

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/ip.h"
-#include "jwt/location.h"
+#include "base/location.h"
 
 namespace casa::jwt {
 

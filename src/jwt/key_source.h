@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "base/ip.h"
+#include "base/location.h"
 #include "jwt/key_set.h"
-#include "jwt/location.h"
 
 namespace casa::jwt {
 

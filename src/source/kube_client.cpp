@@ -9,6 +9,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
+#include <cerrno>
 
 #include "base/text.h"
 #include "base/tls_client.h"
@@ -139,10 +140,17 @@ class KubeConnection::Impl {
 
  private:
   beast::tcp_stream& lowest() { return beast::get_lowest_layer(*stream_); }
-  // Not while an answer is read in part only.
-  [[nodiscard]] bool usable() const { return open_ && !parser_; }
+  // Not while an answer is read in part only, and not when the server has ended the connection while it was at rest, or has said
+  // something that nobody asked for.
+  [[nodiscard]] bool usable() {
+    if (!open_ || parser_) return false;
+    char byte = 0;
+    ssize_t waiting = ::recv(lowest().socket().native_handle(), &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT);
+    return waiting < 0 && errno == EAGAIN;
+  }
 
   asio::awaitable<Status> connect() {
+    open_ = false;
     parser_.reset();
     inflate_.reset();
     buffer_.clear();

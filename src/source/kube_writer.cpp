@@ -1,7 +1,8 @@
 #include "source/kube_writer.h"
 
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <deque>
 #include <exception>
 #include <utility>
@@ -31,7 +32,7 @@ class KubeWriter::Impl : public std::enable_shared_from_this<Impl> {
     waiting_.emplace_back(std::move(request), std::move(done));
     if (!std::exchange(running_, true))
       asio::co_spawn(io_, run(shared_from_this()), [self = shared_from_this()](std::exception_ptr error) {
-        // Out of memory: the request is lost, its caller will repeat it.
+        // What a `done` threw is its owner's; the rest goes out with the next request.
         self->running_ = false;
         if (error) self->connection_.close();
       });
@@ -49,13 +50,28 @@ class KubeWriter::Impl : public std::enable_shared_from_this<Impl> {
 
  private:
   static asio::awaitable<void> run(std::shared_ptr<Impl> self) {
+    // co_spawn runs it at once; what fails without a wait (a file that cannot be read) is not to be told from within send().
+    co_await asio::post(self->io_, asio::use_awaitable);
     while (!self->waiting_.empty()) {
       auto [request, done] = std::move(self->waiting_.front());
       self->waiting_.pop_front();
-      Status outcome = co_await self->exchange(std::move(request));
+      Status outcome = co_await self->attempt(std::move(request));
       if (self->stopped_) co_return;
       done(outcome);
     }
+  }
+
+  // What is thrown (there is no memory) fails this request only.
+  asio::awaitable<Status> attempt(KubeRequest request) {
+    std::string thrown;
+    try {
+      Status outcome = co_await exchange(std::move(request));
+      co_return outcome;
+    } catch (const std::exception& error) {
+      thrown = error.what();
+    }
+    connection_.close();
+    co_return fail(ErrorCode::kInternal, "{}", thrown);
   }
 
   asio::awaitable<Status> exchange(KubeRequest request) {

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "jwt/check.h"
-#include "jwt/location.h"
+#include "base/location.h"
 
 namespace {
 
@@ -59,10 +59,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       for (char c : note) require(c >= ' ' && c <= '~');
     if (line != std::string_view::npos) check_one_token(text.substr(line + 1), *set, true);
   }
-  if (auto location = parse_location(text)) {
-    auto again = parse_location(to_string(*location));
+  if (auto location = casa::parse_location(text)) {
+    auto again = casa::parse_location(to_string(*location));
     require(again && to_string(*again) == to_string(*location));
-    if (location->kind == Location::Kind::kHttp)
+    if (location->kind == casa::Location::Kind::kHttp)
       require(location->host == "localhost" || (location->address && location->address->is_loopback()));
   }
   return 0;

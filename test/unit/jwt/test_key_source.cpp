@@ -24,7 +24,7 @@ struct Watched {
   explicit Watched(const std::string& where, KeySourceOptions options = kQuick) { begin(where, std::move(options)); }
   Watched() = default;
   void begin(const std::string& where, KeySourceOptions options) {
-    auto location = parse_location(where);
+    auto location = casa::parse_location(where);
     REQUIRE(location);
     source = KeySource::make(
         io, *location, [this](std::shared_ptr<const KeySet> set) { sets.push_back(std::move(set)); },

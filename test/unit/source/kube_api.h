@@ -8,6 +8,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read.hpp>
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -59,12 +60,14 @@ class KubeApi {
     bool finished = false;
   };
   struct Request {
-    std::string method, path, token, head;
+    std::string method, path, token, head, body;
     std::map<std::string, std::string> query;
   };
 
   KubeApi(asio::io_context& io, const Certificate& certificate, const Certificate* clients = nullptr)
-      : io_(io), context_(asio::ssl::context::tls_server) {
+      : io_(io), context_(asio::ssl::context::tls_server), port_holder_(io, asio::ip::tcp::v4()) {
+    port_holder_.set_option(asio::socket_base::reuse_address(true));
+    port_holder_.bind({asio::ip::make_address("127.0.0.1"), 0});
     std::string chain = certificate.pem(), key = certificate.key_pem();
     context_.use_certificate_chain(asio::buffer(chain));
     context_.use_private_key(asio::buffer(key), asio::ssl::context::pem);
@@ -74,7 +77,7 @@ class KubeApi {
       context_.set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert);
     }
     for (const auto& path : {kPods, kNamespaces, kServices, kNodes, kPolicies, kSystems, kSlices}) resources_[path];
-    open(0);
+    open();
   }
 
   // The objects.
@@ -107,12 +110,12 @@ class KubeApi {
   void compact() { compacted_ = revision; }
 
   // The server as a whole.
-  [[nodiscard]] unsigned short port() const { return port_; }
+  [[nodiscard]] unsigned short port() const { return port_holder_.local_endpoint().port(); }
   void away() {
     acceptor_->close();
     drop();
   }
-  void back() { open(port_); }
+  void back() { open(); }
   void drop() {
     ++era_;
     for (auto& socket : sockets_)
@@ -129,7 +132,9 @@ class KubeApi {
   bool error_events = true;   // 410 for a watch as an event under HTTP 200; false: as HTTP 410
   bool end_watches = false;   // each at once
   std::string retry_after;
-  unsigned failing = 0;  // answer all with this status
+  unsigned failing = 0;         // answer all with this status
+  bool holds_writes = false;    // their answers wait
+  unsigned write_status = 200;  // of PATCH, POST and the like
   std::set<std::string> absent, forbidden, tokens;
   std::vector<Request> requests;
   unsigned connections = 0, watches = 0;
@@ -151,10 +156,8 @@ class KubeApi {
     std::string raw;
   };
 
-  void open(unsigned short port) {
-    acceptor_ = std::make_shared<asio::ip::tcp::acceptor>(
-        io_, asio::ip::tcp::endpoint(asio::ip::make_address("127.0.0.1"), port));
-    port_ = acceptor_->local_endpoint().port();
+  void open() {
+    acceptor_ = std::make_shared<asio::ip::tcp::acceptor>(io_, port_holder_.local_endpoint());
     asio::co_spawn(io_, accept(acceptor_), asio::detached);
   }
   void event(const std::string& path, const std::string& type, const Object& object) {
@@ -195,6 +198,12 @@ class KubeApi {
         co_await thaw();
         Request request = parse(buffer.substr(0, length));
         buffer.erase(0, length);
+        std::size_t more = body_length(request.head);
+        if (buffer.size() < more)
+          co_await asio::async_read(*stream, asio::dynamic_buffer(buffer), asio::transfer_exactly(more - buffer.size()),
+                                    asio::use_awaitable);
+        request.body = buffer.substr(0, more);
+        buffer.erase(0, more);
         requests.push_back(request);
         co_await answer(*stream, request);
       }
@@ -230,6 +239,12 @@ class KubeApi {
     if (auto at = head.find(kBearer); at != std::string::npos)
       request.token = head.substr(at + kBearer.size(), head.find("\r\n", at) - at - kBearer.size());
     return request;
+  }
+
+  static std::size_t body_length(const std::string& head) {
+    constexpr std::string_view kLength = "Content-Length: ";
+    auto at = head.find(kLength);
+    return at == std::string::npos ? 0 : std::stoul(head.substr(at + kLength.size()));
   }
 
   static asio::awaitable<void> write(Stream& stream, std::string text) {
@@ -268,6 +283,8 @@ class KubeApi {
       co_await reply(stream, std::to_string(failing) + " x", status_text(failing, "etcd is away"), more);
     } else if (!tokens.empty() && !tokens.contains(request.token)) {
       co_await reply(stream, "401 Unauthorized", status_text(401, "Unauthorized"));
+    } else if (request.method != "GET") {
+      co_await take(stream);
     } else if (request.path == "/version") {
       co_await reply(stream, "200 OK", R"({"major":"1"})");
     } else if (resource == resources_.end() || absent.contains(request.path)) {
@@ -279,6 +296,17 @@ class KubeApi {
     } else {
       co_await list(stream, request);
     }
+  }
+
+  // What was sent stands in `requests`; nothing of it becomes an object.
+  asio::awaitable<void> take(Stream& stream) {
+    asio::steady_timer timer(io_);
+    while (holds_writes) {
+      timer.expires_after(std::chrono::milliseconds{5});
+      co_await timer.async_wait(asio::use_awaitable);
+    }
+    std::string answer = write_status == 200 ? "{}" : status_text(write_status, "not this time");
+    co_await reply(stream, std::to_string(write_status) + " x", std::move(answer));
   }
 
   // The selectors that a source may use.
@@ -379,6 +407,7 @@ class KubeApi {
 
   asio::io_context& io_;
   asio::ssl::context context_;
+  asio::ip::tcp::socket port_holder_;  // bound, never listening: while the server is away, nobody else gets its port
   std::shared_ptr<asio::ip::tcp::acceptor> acceptor_;  // shared with its coroutine
   std::vector<std::weak_ptr<Stream>> sockets_;
   std::set<asio::steady_timer*> waiting_;
@@ -386,7 +415,6 @@ class KubeApi {
   std::vector<Event> events_;
   std::string previous_;
   std::uint64_t compacted_ = 0;
-  unsigned short port_ = 0;
   unsigned uids_ = 0, era_ = 0;
 };
 

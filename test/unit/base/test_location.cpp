@@ -1,9 +1,9 @@
-// Where a key set may be.
+// Where something that is asked for may be.
 #include <catch2/catch_test_macros.hpp>
 
-#include "jwt/location.h"
+#include "base/location.h"
 
-using namespace casa::jwt;
+using namespace casa;
 
 namespace {
 std::string read(const char* text) {
