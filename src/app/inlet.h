@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -37,6 +38,8 @@ class Inlet final : public source::Handler {
   [[nodiscard]] std::optional<std::chrono::system_clock::time_point> last_change() const { return last_change_; }
 
  private:
+  // Whether the document's last good copy could be kept: `problem` says why not.
+  void note_copy(const std::string& origin, std::string problem);
   void note_change() { last_change_ = std::chrono::system_clock::now(); }
 
   const std::string name_;
@@ -44,6 +47,7 @@ class Inlet final : public source::Handler {
   const Callbacks callbacks_;
   bool synced_ = false;
   std::string problem_;
+  std::map<std::string, std::string> not_kept_;  // why, by origin
   std::optional<std::chrono::system_clock::time_point> last_change_;
 };
 
