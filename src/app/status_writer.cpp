@@ -53,7 +53,7 @@ bool StatusWriter::learn(const policy::ApiStatus& now) {
       !fresh && now.generation != 0 && row.server.uid == now.uid && row.server.generation == now.generation;
   if (!fresh && row.server.uid != now.uid) row = {};
   row.server = now;
-  stale_ = true;
+  stale_ = row.told = true;
   return !same_spec;
 }
 
@@ -108,49 +108,54 @@ void StatusWriter::write(const NamespacedName& name, Row& row, Clock::time_point
                               .target = fmt::format("{}/status?fieldManager={}&force=true", path_of(name), kManager),
                               .content_type = "application/apply-patch+yaml",
                               .body = body.take()};
-  if (!writer_.send(std::move(request), [this, name](const Status& outcome) { done(name, outcome); }))
+  Sent sent{name, row.server.uid, row.wanted};
+  if (!writer_.send(std::move(request), [this, sent = std::move(sent)](const Status& outcome) { done(sent, outcome); }))
     return;  // the next second
   row.under_way = true;
+  row.told = false;
   row.last = now;
   // The watch may tell of the new status before the answer to the write comes.
   const char* failed = compile::to_string(compile::Phase::kFailed);
   row.fails_anew = row.wanted.phase == compile::Phase::kFailed && row.server.phase != failed;
 }
 
-void StatusWriter::done(const NamespacedName& name, const Status& outcome) {
-  auto it = rows_.find(name);
-  if (it == rows_.end()) return;
+void StatusWriter::done(const Sent& sent, const Status& outcome) {
+  if (outcome) ++written_;
+  auto it = rows_.find(sent.name);
+  // One that was made anew under that name has writes of its own.
+  if (it == rows_.end() || it->second.server.uid != sent.uid) return;
   Row& row = it->second;
   row.under_way = false;
   Clock::time_point now = Clock::now();
   if (outcome) {
-    ++written_;
     on_problem_("");
     // The watch will say the same; until then it is not written again.
-    row.server.phase = compile::to_string(row.wanted.phase);
-    row.server.message = row.wanted.message;
+    if (!row.told) {
+      row.server.phase = compile::to_string(sent.status.phase);
+      row.server.message = sent.status.message;
+    }
     row.waits = false;
     stale_ = true;  // it may have changed while the write was under way
-    if (row.fails_anew) tell_failure(name, row, now);
+    if (row.fails_anew) tell_failure(sent, now);
     return;
   }
+  row.due = now + times_.retry;
   if (outcome.error().code == ErrorCode::kNotFound) return;  // deleted meanwhile; the watch will tell
   ++failed_;
-  row.due = now + times_.retry;
-  on_problem_(
-      fmt::format("the status of CASAPolicy {}/{} cannot be written: {}", name.ns, name.name, outcome.error().context));
+  on_problem_(fmt::format("the status of CASAPolicy {}/{} cannot be written: {}", sent.name.ns, sent.name.name,
+                          outcome.error().context));
 }
 
-void StatusWriter::tell_failure(const NamespacedName& name, const Row& row, Clock::time_point now) {
+void StatusWriter::tell_failure(const Sent& sent, Clock::time_point now) {
   JsonWriter involved;
   involved.begin_object()
       .field("apiVersion", "casa.io/v1alpha1")
       .field("kind", "CASAPolicy")
-      .field("namespace", name.ns)
-      .field("name", name.name)
-      .field("uid", row.server.uid)
+      .field("namespace", sent.name.ns)
+      .field("name", sent.name.name)
+      .field("uid", sent.uid)
       .end_object();
-  send_event(name.ns, involved.str(), "PolicyFailed", row.wanted.message, now);
+  send_event(sent.name.ns, involved.str(), "PolicyFailed", sent.status.message, now);
 }
 
 void StatusWriter::tell(const token::Alert& alert, Clock::time_point now) {

@@ -55,13 +55,20 @@ class StatusWriter {
     Clock::time_point due, last{};  // the next write, while `waits`; the last one
     int rank = -1;
     bool waits = false, under_way = false;
+    bool told = false;        // by the server, since the write under way was sent
     bool fails_anew = false;  // the write under way is the first to say so
+  };
+  // What a write says, and of which policy: both may be others when its answer comes.
+  struct Sent {
+    policy::NamespacedName name;
+    std::string uid;
+    compile::PolicyStatus status;
   };
   void plan_all(const compile::Compiled& compiled, const identity::Snapshot& snapshot, Clock::time_point now);
   void plan(Row& row, const compile::PolicyReport& report, const identity::Snapshot& snapshot, Clock::time_point now);
   void write(const policy::NamespacedName& name, Row& row, Clock::time_point now);
-  void done(const policy::NamespacedName& name, const Status& outcome);
-  void tell_failure(const policy::NamespacedName& name, const Row& row, Clock::time_point now);
+  void done(const Sent& sent, const Status& outcome);
+  void tell_failure(const Sent& sent, Clock::time_point now);
   void send_event(const std::string& ns, std::string_view involved, std::string_view reason, std::string_view message,
                   Clock::time_point now);
 
