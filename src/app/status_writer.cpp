@@ -198,8 +198,7 @@ void StatusWriter::send_event(const std::string& ns, std::string_view involved, 
                               .body = body.take()};
   // An Event is a courtesy: alerts and statuses are kept all the same.
   (void)writer_.send(std::move(request), [this](const Status& outcome) {
-    if (outcome) ++events_;
-    else ++failed_;
+    if (!outcome) ++failed_;
   });
 }
 

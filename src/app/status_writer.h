@@ -78,7 +78,7 @@ class StatusWriter {
   const StatusTimes times_;
   std::map<policy::NamespacedName, Row> rows_;
   bool stale_ = true;
-  std::uint64_t written_ = 0, failed_ = 0, events_ = 0;
+  std::uint64_t written_ = 0, failed_ = 0;
   double event_room_;  // a bucket of events that may be sent now
   Clock::time_point event_room_at_{};
 };
