@@ -86,8 +86,7 @@ void Documents::put(const std::string& origin, Entry& entry, policy::Object&& ob
   policy::ObjectKey key = policy::key_of(object);
   entry.keys.push_back(key);
   bool api = is_api_origin(origin);
-  auto [in_force, fresh] = objects_.objects.try_emplace(key);
-  if (!fresh) {
+  if (objects_.all().contains(key)) {
     auto holder = file_of_.find(key);
     bool stays = holder == file_of_.end() || (!api && holder->second < origin);
     if (stays) {
@@ -95,10 +94,10 @@ void Documents::put(const std::string& origin, Entry& entry, policy::Object&& ob
       shadowed_[key].insert(origin);
       return;
     }
-    documents_.at(holder->second).shadowed.push_back(std::move(in_force->second));
+    documents_.at(holder->second).shadowed.push_back(objects_.take(key));
     shadowed_[key].insert(holder->second);
   }
-  in_force->second = std::move(object);
+  objects_.put(std::move(object));
   if (api) file_of_.erase(key);
   else file_of_[key] = origin;
 }
@@ -114,14 +113,14 @@ void Documents::take_back(const std::string& origin, Entry& entry) {
       continue;
     }
     if (waiting == shadowed_.end()) {
-      objects_.objects.erase(key);
+      objects_.erase(key);
       if (holder != file_of_.end()) file_of_.erase(holder);
       continue;
     }
     std::string next = *waiting->second.begin();
     auto& shadowed = documents_.at(next).shadowed;
     auto object = std::ranges::find(shadowed, key, policy::key_of);
-    objects_.objects[key] = std::move(*object);
+    objects_.put(std::move(*object));
     shadowed.erase(object);
     file_of_[key] = next;
     waiting->second.erase(next);
@@ -206,7 +205,7 @@ Documents::Counts Documents::count(bool api) const {
     return static_cast<std::size_t>(
         std::ranges::count_if(origins, [&](const auto& origin) { return is_api_origin(origin) == api; }));
   };
-  counts.objects = objects_.objects.size() - file_of_.size();
+  counts.objects = objects_.all().size() - file_of_.size();
   if (!api) {
     counts.documents = documents_.size() - counts.documents;
     counts.objects = file_of_.size();
@@ -241,19 +240,25 @@ std::map<policy::ObjectKey, std::string> Documents::conflicts() const {
 }
 
 const std::string& Documents::where_of(const policy::ObjectKey& key) const {
-  return policy::meta_of(objects_.objects.at(key)).where.file;
+  return policy::meta_of(objects_.all().at(key)).where.file;
 }
 
 const std::string& Documents::where_of(const policy::ObjectKey& key, const std::string& origin) const {
   return policy::meta_of(*std::ranges::find(documents_.at(origin).shadowed, key, policy::key_of)).where.file;
 }
 
+std::optional<identity::Changes> Documents::take_changes() {
+  (void)objects();  // that the invalid ones are listed
+  return objects_.take_changes();
+}
+
 const identity::ObjectSet& Documents::objects() const {
   if (invalid_listed_) return objects_;
-  objects_.invalid.clear();
+  std::vector<identity::InvalidPolicy> listed;
   for (const auto& origin : with_invalid_)
     for (const auto& invalid : documents_.at(origin).invalid)
-      objects_.invalid.push_back({{invalid.key.ns, invalid.key.name}, invalid.target_name, invalid.message, origin});
+      listed.push_back({{invalid.key.ns, invalid.key.name}, invalid.target_name, invalid.message, origin});
+  objects_.set_invalid(std::move(listed));
   invalid_listed_ = true;
   return objects_;
 }

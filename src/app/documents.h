@@ -28,6 +28,8 @@ class Documents {
   // All objects in force. The same object in two documents: the API server has it before a file, and else the first document (by
   // origin) has it.
   [[nodiscard]] const identity::ObjectSet& objects() const;
+  // What changed of them since the last call (ObjectSet).
+  [[nodiscard]] std::optional<identity::Changes> take_changes();
   // One sentence per document that is not in force as it stands.
   [[nodiscard]] std::vector<std::string> problems() const;
   // One sentence per object that a file and the API server both have, by the object.

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "compile/dns_names.h"
+#include "compile/places.h"
 #include "compile/pod_baseline.h"
 
 namespace casa::compile {
@@ -33,15 +34,15 @@ class Compiler {
            bool audit_node)
       : objects_(objects), snapshot_(snapshot), allocator_(allocator), audit_node_(audit_node) {}
 
+  // All but the addresses, which are many and have nothing to do with any policy.
   Compiled run() {
     collect_prefixes();
     objects_.each<CasaPolicy>([&](const CasaPolicy& p) { casa_policy(p); });
-    for (const auto& invalid : objects_.invalid) invalid_policy(invalid);
+    for (const auto& invalid : objects_.invalid()) invalid_policy(invalid);
     objects_.each<MultiAgentSystem>([&](const MultiAgentSystem& m) { multi_agent_system(m); });
     subjects();
     resolvers();
     cgroups();
-    addresses();
     endpoints();
     return std::move(out_);
   }
@@ -418,44 +419,18 @@ class Compiler {
     for (auto& [fqdn, peer] : out_.names) peer.subjects.erase(subject);
   }
 
-  void add_path(const std::string& path, std::uint32_t payload) {
-    out_.image.cgroup_paths.emplace(path, payload);
-    note_level(path);
-  }
-
-  void note_level(const std::string& path) {
-    auto level = static_cast<unsigned>(std::ranges::count(path, '/')) + 1;
-    out_.image.level_max = std::max(out_.image.level_max, level);
-  }
-
   void cgroups() {
-    for (const auto& [name, w] : snapshot_.workloads) {
-      for (const auto& place : w.declared) add_path(place.path, w.identity);
-      for (const auto& instance : w.instances) {
-        out_.image.cgroups[instance.id] = w.identity;
-        note_level(instance.path);
-      }
-    }
+    for (const auto& [name, w] : snapshot_.workloads) add_places(w, out_.image);
     if (snapshot_.unknown_pod != 0)
-      for (const auto& tree : snapshot_.kubepods) add_path(tree.root, snapshot_.unknown_pod | CASA_CGROUP_SLICE);
+      for (const auto& tree : snapshot_.kubepods)
+        add_path(out_.image, tree.root, snapshot_.unknown_pod | CASA_CGROUP_SLICE);
     for (const auto& cgroup : snapshot_.kubepods_cgroups)
       if (snapshot_.unknown_pod != 0) out_.image.cgroups.emplace(cgroup.id, snapshot_.unknown_pod | CASA_CGROUP_SLICE);
     for (const auto& [ns, mas] : snapshot_.mas_namespaces) {
       if (mas.slice.empty()) continue;
-      add_path(mas.slice, mas.undeclared | CASA_CGROUP_SLICE);
+      add_path(out_.image, mas.slice, mas.undeclared | CASA_CGROUP_SLICE);
       for (const auto& instance : mas.instances)
         out_.image.cgroups.emplace(instance.id, mas.undeclared | CASA_CGROUP_SLICE);
-    }
-  }
-
-  void addresses() {
-    out_.image.addresses = {snapshot_.addresses.begin(), snapshot_.addresses.end()};
-    for (const auto& [name, w] : snapshot_.workloads) {
-      if (!w.managed || w.exempt) continue;
-      for (const auto& ip : w.addresses_here) {
-        auto row = out_.image.addresses.find(ip);
-        if (row != out_.image.addresses.end() && row->second == w.identity) row->second |= CASA_ADDR_HERE;
-      }
     }
   }
 
@@ -487,7 +462,16 @@ const char* to_string(Phase phase) {
 
 Compiled compile(const identity::ObjectSet& objects, const Snapshot& snapshot, identity::Allocator& allocator,
                  bool audit_node) {
-  return Compiler(objects, snapshot, allocator, audit_node).run();
+  Compiled compiled = Compiler(objects, snapshot, allocator, audit_node).run();
+  add_addresses(snapshot, compiled.image);
+  return compiled;
+}
+
+void refresh(const identity::ObjectSet& objects, const Snapshot& snapshot, identity::Allocator& allocator,
+             bool audit_node, Compiled& compiled) {
+  auto addresses = std::move(compiled.image.addresses);
+  compiled = Compiler(objects, snapshot, allocator, audit_node).run();
+  compiled.image.addresses = std::move(addresses);
 }
 
 }  // namespace casa::compile

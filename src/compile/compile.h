@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "compile/map_image.h"
 #include "compile/tokens.h"
+#include "identity/follow.h"
 #include "identity/snapshot.h"
 
 namespace casa::compile {
@@ -74,6 +75,14 @@ struct Limits {
 
 Compiled compile(const identity::ObjectSet& objects, const identity::Snapshot& snapshot, identity::Allocator& allocator,
                  bool audit_node);
+
+// `snapshot` has followed some changes (identity/follow.h): so do the rows, and those that may differ from what they were are returned. The
+// reports are as old as they were; refresh() is for them.
+Touched follow(const identity::ObjectSet& objects, const identity::Snapshot& snapshot, identity::Allocator& allocator,
+               bool audit_node, const identity::Followed& followed, Compiled& compiled);
+// Everything but the addresses anew.
+void refresh(const identity::ObjectSet& objects, const identity::Snapshot& snapshot, identity::Allocator& allocator,
+             bool audit_node, Compiled& compiled);
 
 // kLimit with a sentence when the image cannot fit the kernel's maps.
 Status check_limits(const MapImage& image, const Limits& limits);

@@ -91,9 +91,9 @@ class Explainer {
   std::optional<End> workload_or_pod(const NamespacedName& name, const std::string& text) const {
     if (auto w = snapshot_.workloads.find(name); w != snapshot_.workloads.end())
       return End{text, w->second.identity, &w->second, 0};
-    auto object = objects_.objects.find({policy::Kind::kPod, name.ns, name.name});
-    if (object == objects_.objects.end()) return std::nullopt;
-    identity::Owner owner = identity::owner_of(std::get<policy::Pod>(object->second));
+    const auto* pod = objects_.find<policy::Pod>(name);
+    if (pod == nullptr) return std::nullopt;
+    identity::Owner owner = identity::owner_of(*pod);
     auto w = snapshot_.workloads.find(snapshot_.names.of(owner.name, owner.kind));
     if (w == snapshot_.workloads.end()) return std::nullopt;  // it came after the generation in force
     return End{fmt::format("{} (a Pod of {}/{})", text, w->first.ns, w->first.name), w->second.identity, &w->second, 0};

@@ -5,6 +5,7 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,17 @@ struct MapImage {
   std::map<NameKey, std::uint32_t> names;
   std::map<ResolverKey, std::uint32_t> resolvers;
   unsigned level_min = 1, level_max = 1;  // below the enforcement root
+};
+
+// Which rows of an image may differ from those of the image before it.
+struct Touched {
+  std::set<IpAddress> addresses;
+  std::set<std::string> cgroup_paths;
+  std::set<std::uint64_t> cgroups;
+  bool others = false;  // any row of the tables that are not listed here
+  [[nodiscard]] bool empty() const {
+    return addresses.empty() && cgroup_paths.empty() && cgroups.empty() && !others;
+  }
 };
 
 // SHA-256 over what the policy means (cgroup ids, which differ from node to node, are left out), hex.

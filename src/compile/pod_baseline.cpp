@@ -23,7 +23,7 @@ void allow(Compiled& out, std::uint32_t subject, std::uint32_t peer, casa_direct
 }
 
 void add_control_plane(const identity::Snapshot& snapshot, const identity::Workload& w, Compiled& out) {
-  auto istiod = snapshot.services.find({"istio-system", "istiod"});
+  auto istiod = snapshot.services.find(identity::kIstiod);
   if (istiod == snapshot.services.end()) return;
   const identity::ServiceInfo& service = istiod->second;
   need_service(out.image, snapshot.dns, w.identity, w.name.ns, service);

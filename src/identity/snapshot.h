@@ -12,30 +12,11 @@
 #include "identity/allocator.h"
 #include "identity/cgroups.h"
 #include "identity/kubepods.h"
+#include "identity/object_set.h"
 #include "identity/workload_names.h"
 #include "policy/objects.h"
 
 namespace casa::identity {
-
-// Every valid object in force, and the policies that are there but not valid.
-struct InvalidPolicy {
-  NamespacedName name;
-  std::string target_name;
-  std::string message;
-  std::string origin;
-};
-struct ObjectSet {
-  std::map<policy::ObjectKey, policy::Object> objects;
-  std::vector<InvalidPolicy> invalid;
-
-  // Those of one kind, in the order of their names; the others, which may be many more, are not looked at.
-  template <typename T>
-  void each(auto&& visit) const {
-    constexpr policy::Kind kind = policy::kind_of_type<T>();
-    for (auto it = objects.lower_bound({kind, {}, {}}); it != objects.end() && it->first.kind == kind; ++it)
-      visit(std::get<T>(it->second));
-  }
-};
 
 struct DeclaredCgroup {
   std::string path;  // below the enforcement root; with `is_template` ending in '@'
@@ -72,6 +53,7 @@ struct Backend {
   NamespacedName workload;  // empty for an address that is no workload
   IpAddress address;        // of such an address
   std::uint16_t port = 0;   // target port; 0: the Service's own
+  auto operator<=>(const Backend&) const = default;
 };
 struct ServiceInfo {
   NamespacedName name;
@@ -81,11 +63,17 @@ struct ServiceInfo {
   struct Port {
     std::uint16_t port = 0;
     policy::Protocol protocol = policy::Protocol::kTcp;
-    std::vector<Backend> backends;
+    std::vector<Backend> backends;  // sorted
+    bool operator==(const Port&) const = default;
   };
   std::vector<Port> ports;  // implicit: empty, any port is its own target
   std::string problem;      // why it resolves to nothing
 };
+
+// The Service of the cluster's own resolver.
+inline const NamespacedName kClusterDns{"kube-system", "kube-dns"};
+// The control plane of Istio.
+inline const NamespacedName kIstiod{"istio-system", "istiod"};
 
 // What this node's DNS is like, and whether the kernel can look into it.
 struct DnsFacts {
@@ -124,7 +112,14 @@ struct Snapshot {
   std::vector<PodPlace> pod_places;              // that exist, those of Pods that are gone already included
   // Nodes of the cluster with a Pod of casad's own that is ready; nothing when casad does not run in Pods.
   std::optional<std::set<std::string>> enforcing_nodes;
-  DnsFacts dns;  // the cluster's own resolver included
+  // Namespaces with casa.io/enforcement: disabled.
+  std::set<std::string> exempt_namespaces;
+  // Workloads that policies, systems and sources name, whether they have Pods or not: with the kind that they are given there.
+  std::map<NamespacedName, std::string> mentioned;
+  std::set<NamespacedName> used_services;             // that policies and systems name
+  std::map<std::string, NamespacedName> declared_by;  // of each declared cgroup: the workload that has it
+  bool places_contested = false;                      // two workloads declare the same one
+  DnsFacts dns;                                       // the cluster's own resolver included
   TokenFacts tokens;
   std::vector<std::string> problems;  // objects that contradict one another, one sentence each
 

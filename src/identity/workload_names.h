@@ -25,6 +25,12 @@ class WorkloadNames {
   // the others.
   void add_target(const NamespacedName& name, const std::string& kind) { targets_.try_emplace(name, kind); }
   void add_owner(const Owner& owner);
+  void forget_owner(const NamespacedName& name) { owners_.erase(name); }
+  // Of the owners of that name the kind that has it; null: there is none.
+  [[nodiscard]] const std::string* owner_kind(const NamespacedName& name) const {
+    auto it = owners_.find(name);
+    return it == owners_.end() ? nullptr : &it->second;
+  }
 
   // The name under which Snapshot::workloads has it.
   [[nodiscard]] NamespacedName of(const NamespacedName& name, const std::string& kind) const;

@@ -20,6 +20,7 @@ struct Location {
   std::string file;
   std::uint32_t line = 0;
   std::uint32_t column = 0;
+  bool operator==(const Location&) const = default;
 };
 
 // `file:line:col: error: message`
@@ -55,6 +56,7 @@ std::string to_string(const ObjectKey& key);  // "CASAPolicy team-a/agent"
 struct OwnerReference {
   std::string kind, name;
   bool controller = true;  // the one owner that manages the object; a file may leave it out
+  bool operator==(const OwnerReference&) const = default;
 };
 
 struct Meta {
@@ -62,6 +64,7 @@ struct Meta {
   std::map<std::string, std::string> labels, annotations;
   std::vector<OwnerReference> owners;
   Location where;  // of the object
+  bool operator==(const Meta&) const = default;
 };
 
 struct NamespacedName {
@@ -76,20 +79,25 @@ struct AllowedEndpoint {
   NamespacedName service;
   std::uint16_t port = 0;
   Location where;
+  bool operator==(const AllowedEndpoint&) const = default;
 };
 
 // spec.allowedSources[]: who may call this workload; exactly one of the three forms. port 0: any port.
-struct HostSource {};
+struct HostSource {
+  bool operator==(const HostSource&) const = default;
+};
 struct AllowedSource {
   std::variant<HostSource, NamespacedName, IpPrefix> from;
   std::uint16_t port = 0;
   Location where;
+  bool operator==(const AllowedSource&) const = default;
 };
 
 struct LlmEndpoint {
   std::string fqdn;  // lower case, without a trailing dot
   std::uint16_t port = 0;
   Location where;
+  bool operator==(const LlmEndpoint&) const = default;
 };
 
 // spec.tokens: what becomes of requests because of the bearer tokens that they carry. kDrop is the stricter.
@@ -102,6 +110,7 @@ struct TokenRules {
   TokenAction exfiltration = TokenAction::kAlert;  // a token on its way to somebody who is no allowed endpoint
   TokenAction require_valid_signature = TokenAction::kAlert;  // a token whose signature was found wrong
   std::optional<TlsObserver> tls_observer;                    // none: off
+  bool operator==(const TokenRules&) const = default;
 };
 
 enum class Enforcement : std::uint8_t { kEnforce, kAudit };
@@ -118,6 +127,7 @@ struct CasaPolicy {
   std::optional<LlmEndpoint> llm_endpoint;
   TokenRules tokens;
   Enforcement enforcement = Enforcement::kEnforce;
+  bool operator==(const CasaPolicy&) const = default;
 };
 
 enum class AppType : std::uint8_t { kAgent, kClient, kMcpServer };
@@ -130,6 +140,7 @@ struct MasApp {
   std::string service;     // host part of baseUrl
   std::uint16_t port = 0;  // of baseUrl; 80 or 443 by scheme when it is not written
   Location where;
+  bool operator==(const MasApp&) const = default;
 };
 
 struct MultiAgentSystem {
@@ -138,16 +149,19 @@ struct MultiAgentSystem {
   std::vector<std::string> enabled_tool_checks;
   std::optional<LlmEndpoint> llm;  // from llm_host: port 443
   std::vector<MasApp> apps;
+  bool operator==(const MultiAgentSystem&) const = default;
 };
 
 struct Namespace {
   Meta meta;
+  bool operator==(const Namespace&) const = default;
 };
 
 struct ContainerPort {
   std::string name;
   std::uint16_t port = 0;
   Protocol protocol = Protocol::kTcp;
+  bool operator==(const ContainerPort&) const = default;
 };
 
 // How kubelet sorts pods, and so where a pod's cgroup lies; kUnknown when nobody said.
@@ -169,6 +183,7 @@ struct Pod {
   std::vector<IpAddress> ips;              // status.podIPs
   // metadata.annotations["casa.io/cgroup"]: path below the cgroup2 root, without a leading slash; empty when absent.
   std::string cgroup;
+  bool operator==(const Pod&) const = default;
 };
 
 // A Service's or an EndpointSlice's target port is a number or a container port's name.
@@ -177,6 +192,7 @@ struct ServicePort {
   std::uint16_t port = 0;
   std::variant<std::uint16_t, std::string> target_port = std::uint16_t{0};
   Protocol protocol = Protocol::kTcp;
+  bool operator==(const ServicePort&) const = default;
 };
 
 struct Service {
@@ -185,6 +201,7 @@ struct Service {
   std::vector<ServicePort> ports;
   std::vector<IpAddress> cluster_ips;  // empty for headless
   std::string external_name;           // set for type ExternalName, which casad does not allow through
+  bool operator==(const Service&) const = default;
 };
 
 struct EndpointSlice {
@@ -194,9 +211,11 @@ struct EndpointSlice {
     std::vector<IpAddress> addresses;
     bool ready = true;
     std::optional<NamespacedName> pod;  // targetRef of kind Pod
+    bool operator==(const Endpoint&) const = default;
   };
   std::vector<Endpoint> endpoints;
   std::vector<ServicePort> ports;  // `port` is the endpoints' own port here
+  bool operator==(const EndpointSlice&) const = default;
 };
 
 // A Kubernetes Node ("Node" is a mapping of the text in this room: tree.h).
@@ -204,6 +223,7 @@ struct ClusterNode {
   Meta meta;
   std::vector<IpAddress> addresses;    // status.addresses of the types InternalIP and ExternalIP
   std::vector<IpPrefix> pod_networks;  // spec.podCIDRs
+  bool operator==(const ClusterNode&) const = default;
 };
 
 // What a Deployment and a StatefulSet say of the Pods that they make. The daemon needs neither, since it knows the Pods; who renders
@@ -213,6 +233,7 @@ struct PodMaker {
   std::map<std::string, std::string> match_labels;  // spec.selector.matchLabels
   bool match_expressions = false;                   // spec.selector has some, too
   Pod pod;                                          // spec.template: labels, ports and what stands in its spec; no name
+  bool operator==(const PodMaker&) const = default;
 };
 struct Deployment : PodMaker {};
 struct StatefulSet : PodMaker {};

@@ -30,18 +30,18 @@ TEST_CASE("a half-written file keeps what it said before, also across a restart"
     Documents documents(folder.path);
     REQUIRE(documents.upsert(policy("a.yaml", "one")));
     REQUIRE(documents.upsert(policy("a.yaml", "one", false)));
-    CHECK(documents.objects().objects.size() == 1);
+    CHECK(documents.objects().all().size() == 1);
     CHECK(documents.count(false).bad == 1);
     REQUIRE(documents.problems().size() == 1);
     CHECK(documents.problems()[0].find("what it said before stays in force") != std::string::npos);
   }
   Documents restarted(folder.path);
   REQUIRE(restarted.upsert(policy("a.yaml", "one", false)));
-  CHECK(restarted.objects().objects.size() == 1);
+  CHECK(restarted.objects().all().size() == 1);
   REQUIRE(restarted.upsert(policy("a.yaml", "two")));
   CHECK(restarted.count(false).bad == 0);
   restarted.remove("a.yaml");
-  CHECK(restarted.objects().objects.empty());
+  CHECK(restarted.objects().all().empty());
   CHECK(std::filesystem::is_empty(folder.path));
 }
 
@@ -49,9 +49,9 @@ TEST_CASE("a broken file of which nothing good is known: its policies count as i
   Folder folder;
   Documents documents(folder.path);
   REQUIRE(documents.upsert(policy("a.yaml", "one", false)));
-  CHECK(documents.objects().objects.empty());
-  REQUIRE(documents.objects().invalid.size() == 1);
-  CHECK(documents.objects().invalid[0].target_name == "one");
+  CHECK(documents.objects().all().empty());
+  REQUIRE(documents.objects().invalid().size() == 1);
+  CHECK(documents.objects().invalid()[0].target_name == "one");
 }
 
 TEST_CASE("the same object in two files: the first has it, and it is said") {
@@ -59,7 +59,7 @@ TEST_CASE("the same object in two files: the first has it, and it is said") {
   Documents documents(folder.path);
   REQUIRE(documents.upsert(policy("b.yaml", "one")));
   REQUIRE(documents.upsert(policy("a.yaml", "one")));
-  CHECK(documents.objects().objects.size() == 1);
+  CHECK(documents.objects().all().size() == 1);
   REQUIRE(documents.problems().size() == 1);
   CHECK(documents.problems()[0] == "CASAPolicy a/one stands in /p/a.yaml and in /p/b.yaml; the first is in force");
 }
@@ -76,7 +76,7 @@ casa::source::Document api_policy(const std::string& name, const std::string& ta
 
 std::string target(const Documents& documents, const std::string& name) {
   return std::get<casa::policy::CasaPolicy>(
-             documents.objects().objects.at({casa::policy::Kind::kCasaPolicy, "a", name}))
+             documents.objects().all().at({casa::policy::Kind::kCasaPolicy, "a", name}))
       .target_name;
 }
 
@@ -90,7 +90,7 @@ TEST_CASE(
   REQUIRE(documents.upsert(policy("b.yaml", "one")));
   REQUIRE(documents.upsert(api_policy("one", "other")));
   REQUIRE(documents.upsert(policy("a.yaml", "one")));
-  CHECK(documents.objects().objects.size() == 1);
+  CHECK(documents.objects().all().size() == 1);
   CHECK(target(documents, "one") == "other");
   REQUIRE(documents.conflicts().size() == 1);
   CHECK(documents.conflicts().begin()->second ==
@@ -106,9 +106,9 @@ TEST_CASE(
     CHECK(documents.problems().size() == 1);
     documents.remove("a.yaml");
     CHECK(documents.problems().empty());
-    CHECK(documents.objects().objects.size() == 1);
+    CHECK(documents.objects().all().size() == 1);
     documents.remove("b.yaml");
-    CHECK(documents.objects().objects.empty());
+    CHECK(documents.objects().all().empty());
   }
   SECTION("the files go: nothing is left of them") {
     documents.remove("b.yaml");
@@ -142,10 +142,10 @@ TEST_CASE("a file gives an object up while another one has it too") {
   REQUIRE(documents.upsert(policy("b.yaml", "one")));
   REQUIRE(documents.upsert(policy("a.yaml", "two")));
   CHECK(documents.problems().empty());
-  CHECK(documents.objects().objects.size() == 2);
+  CHECK(documents.objects().all().size() == 2);
   REQUIRE(documents.upsert(policy("c.yaml", "two")));
   REQUIRE(documents.upsert(policy("a.yaml", "one")));  // before b.yaml again
-  CHECK(documents.objects().objects.size() == 2);
+  CHECK(documents.objects().all().size() == 2);
   CHECK(documents.problems() ==
         std::vector<std::string>{"CASAPolicy a/one stands in /p/a.yaml and in /p/b.yaml; the first is in force"});
 }
@@ -156,8 +156,8 @@ TEST_CASE("a policy that is not valid counts, and no longer when it is mended") 
   auto bad = api_policy("one", "x");
   bad.bytes.replace(bad.bytes.find("Pod"), 3, "Pad");
   REQUIRE(documents.upsert(bad));
-  REQUIRE(documents.objects().invalid.size() == 1);
-  CHECK(documents.objects().invalid[0].origin == "kubernetes:CASAPolicy/a/one");
+  REQUIRE(documents.objects().invalid().size() == 1);
+  CHECK(documents.objects().invalid()[0].origin == "kubernetes:CASAPolicy/a/one");
   REQUIRE(documents.upsert(api_policy("one", "x")));
-  CHECK(documents.objects().invalid.empty());
+  CHECK(documents.objects().invalid().empty());
 }

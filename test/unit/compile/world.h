@@ -30,10 +30,11 @@ class World {
     objects_ = {};
     auto parsed = policy::parse_text("world.yaml", yaml, policy::Syntax::kYaml);
     for (const auto& d : parsed.diagnostics) INFO(to_string(d));
-    for (auto& object : parsed.objects) objects_.objects.emplace(key_of(object), object);
+    for (auto& object : parsed.objects) objects_.put(std::move(object));
+    std::vector<identity::InvalidPolicy> listed;
     for (auto& invalid : parsed.invalid)
-      objects_.invalid.push_back(
-          {{invalid.key.ns, invalid.key.name}, invalid.target_name, invalid.message, "world.yaml"});
+      listed.push_back({{invalid.key.ns, invalid.key.name}, invalid.target_name, invalid.message, "world.yaml"});
+    objects_.set_invalid(std::move(listed));
   }
   // The node is one of a cluster.
   void join(const std::string& node_name, bool strict = false) {
