@@ -84,7 +84,7 @@ Touched follow(const identity::ObjectSet& objects, const identity::Snapshot& sna
 void refresh(const identity::ObjectSet& objects, const identity::Snapshot& snapshot, identity::Allocator& allocator,
              bool audit_node, Compiled& compiled);
 
-// kLimit with a sentence when the image cannot fit the kernel's maps.
-Status check_limits(const MapImage& image, const Limits& limits);
+// kLimit with a sentence when the image cannot fit the kernel's maps. `touched`: all other rows have passed before; null: none have.
+Status check_limits(const MapImage& image, const Limits& limits, const Touched* touched = nullptr);
 
 }  // namespace casa::compile

@@ -2,8 +2,16 @@
 #include "compile/compile.h"
 
 namespace casa::compile {
+namespace {
 
-Status check_limits(const MapImage& image, const Limits& limits) {
+Status check_path(const std::string& path) {
+  if (path.size() + 2 <= CASA_CGROUP_PATH_MAX) return {};
+  return fail(ErrorCode::kLimit, "cgroup path {} is longer than {} bytes", path, CASA_CGROUP_PATH_MAX - 2);
+}
+
+}  // namespace
+
+Status check_limits(const MapImage& image, const Limits& limits, const Touched* touched) {
   auto check = [](const char* what, std::size_t used, std::size_t limit, const char* knob) -> Status {
     if (used <= limit) return {};
     return fail(ErrorCode::kLimit,
@@ -20,9 +28,12 @@ Status check_limits(const MapImage& image, const Limits& limits) {
   if (image.resolvers.size() > CASA_MAX_RESOLVERS)
     return fail(ErrorCode::kLimit, "{} resolvers are configured, the kernel map holds {}", image.resolvers.size(),
                 CASA_MAX_RESOLVERS);
-  for (const auto& [path, payload] : image.cgroup_paths)
-    if (path.size() + 2 > CASA_CGROUP_PATH_MAX)
-      return fail(ErrorCode::kLimit, "cgroup path {} is longer than {} bytes", path, CASA_CGROUP_PATH_MAX - 2);
+  if (touched == nullptr) {
+    for (const auto& [path, payload] : image.cgroup_paths) TRY(check_path(path));
+    return {};
+  }
+  for (const auto& path : touched->cgroup_paths)
+    if (image.cgroup_paths.contains(path)) TRY(check_path(path));
   return {};
 }
 

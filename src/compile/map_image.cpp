@@ -27,6 +27,8 @@ void append_policy_text(std::string& out, const MapImage& image) {
 
 }  // namespace
 
+bool Touched::empty() const { return !others && addresses.empty() && cgroup_paths.empty() && cgroups.empty(); }
+
 std::string to_text(const MapImage& image) {
   std::string out;
   append_policy_text(out, image);

@@ -53,9 +53,7 @@ struct Touched {
   std::set<std::string> cgroup_paths;
   std::set<std::uint64_t> cgroups;
   bool others = false;  // any row of the tables that are not listed here
-  [[nodiscard]] bool empty() const {
-    return addresses.empty() && cgroup_paths.empty() && cgroups.empty() && !others;
-  }
+  [[nodiscard]] bool empty() const;
 };
 
 // SHA-256 over what the policy means (cgroup ids, which differ from node to node, are left out), hex.

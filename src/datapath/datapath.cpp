@@ -24,6 +24,7 @@ namespace {
 
 using compile::Limits;
 using compile::MapImage;
+using compile::Touched;
 
 // For UDP answers under way when another version's programs are replaced.
 constexpr std::chrono::milliseconds kListen{500};
@@ -64,7 +65,7 @@ class KernelDatapath final : public Datapath {
     TRY_ASSIGN(enforce_, load_enforce(load));
     load_optional(load);
     TRY(map_config());
-    tables_.bind(enforce_, watch_);
+    tables_.bind(enforce_, watch_, options_.mount.kernel_root);
     udp_ = {bpf_map__fd(enforce_->maps.casa_udp), "casa_udp"};
     denials_ = {bpf_map__fd(enforce_->maps.casa_denial), "casa_denial"};
     learnt_ = {bpf_map__fd(enforce_->maps.casa_learnt), "casa_learnt"};
@@ -72,21 +73,11 @@ class KernelDatapath final : public Datapath {
     return make_ring();
   }
 
-  Result<bool> commit(const MapImage& image) override {
-    TRY(compile::check_limits(image, limits()));
-    MapImage next = with_kernel_names(image);
-    if (generation() != 0 && !tables_.differs(next, generation())) return false;
-    TRY(tables_.check_room(next));
-    widen_levels(next);
-    std::uint32_t target = generation() + 1;
-    if (Status staged = tables_.stage(next, target); !staged) {
-      tables_.revert(generation());
-      return std::unexpected(std::move(staged).error());
-    }
-    std::atomic_ref<std::uint32_t>(config_.at->gen).store(target, std::memory_order_seq_cst);
-    set_levels(next);
-    tables_.clean(next);
-    return true;
+  Result<bool> commit(const MapImage& image) override { return bring(image, nullptr); }
+
+  // Whole when an earlier image did not come in force, or when rows are missing or left over beside those named.
+  Result<bool> commit(const MapImage& image, const Touched& touched) override {
+    return bring(image, image_in_force_ && tables_.follows(image, touched) ? &touched : nullptr);
   }
 
   Status attach() override {
@@ -354,13 +345,28 @@ class KernelDatapath final : public Datapath {
     return --that->remaining_ == 0 ? -EAGAIN : 0;
   }
 
-  // Paths as the kernel names them: from the cgroup2 mount's root.
-  MapImage with_kernel_names(const MapImage& image) const {
-    MapImage next = image;
-    next.cgroup_paths.clear();
-    for (const auto& [path, payload] : image.cgroup_paths)
-      next.cgroup_paths.emplace(options_.mount.kernel_root + "/" + path, payload);
-    return next;
+  // Looks at the rows named, or at all of them.
+  Result<bool> bring(const MapImage& next, const Touched* touched) {
+    image_in_force_ = false;
+    TRY(compile::check_limits(next, limits(), touched));
+    bool news = tables_.compare(next, touched, generation()) || generation() == 0;
+    if (news) TRY(switch_to(next));
+    image_in_force_ = true;
+    return news;
+  }
+
+  Status switch_to(const MapImage& next) {
+    TRY(tables_.check_room());
+    widen_levels(next);
+    std::uint32_t target = generation() + 1;
+    if (Status staged = tables_.stage(next, target); !staged) {
+      tables_.revert(generation());
+      return staged;
+    }
+    std::atomic_ref<std::uint32_t>(config_.at->gen).store(target, std::memory_order_seq_cst);
+    set_levels(next);
+    tables_.clean();
+    return {};
   }
 
   void widen_levels(const MapImage& next) {
@@ -391,6 +397,7 @@ class KernelDatapath final : public Datapath {
   std::map<std::string, std::string> features_;
   MappedConfig config_;
   Tables tables_;
+  bool image_in_force_ = false;  // the image that this run was given last; an earlier run's is known by its rows only
   BpfMap<casa_udp_key, casa_sk> udp_;
   BpfMap<casa_denial_key, casa_denial> denials_;
   BpfMap<casa_learnt_key, casa_learnt> learnt_;

@@ -41,6 +41,8 @@ class Datapath {
 
   // Brings the image in force: everything or nothing. Returns false when it was in force already.
   virtual Result<bool> commit(const compile::MapImage& image) = 0;
+  // The same for an image that differs from the one in force in these rows at most: only they are looked at.
+  virtual Result<bool> commit(const compile::MapImage& image, const compile::Touched& touched) = 0;
   // Attaches what is not attached yet; to be called after the first commit. Then removes pins of other ABI versions.
   virtual Status attach() = 0;
 

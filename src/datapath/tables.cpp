@@ -8,10 +8,12 @@
 namespace casa::datapath {
 namespace {
 
+using compile::Limits;
 using compile::MapImage;
 using compile::NameKey;
 using compile::PolicyKey;
 using compile::ResolverKey;
+using compile::Touched;
 
 casa_policy_key encode_policy(const PolicyKey& k) {
   return {k.subject, k.peer, k.port, k.protocol, static_cast<casa_u8>(k.direction)};
@@ -54,12 +56,22 @@ T same(const T& value) {
   return value;
 }
 
-casa_cgpath_key encode_path(const std::string& path) {
-  casa_cgpath_key key{};
-  std::memcpy(key.path, path.data(), std::min<std::size_t>(path.size(), sizeof key.path - 1));
-  return key;
+// Where a table has its rows in an image, and in Touched the names of those that may differ (or whether any may).
+template <typename Image, typename Names>
+struct Place {
+  Image MapImage::* rows;
+  Names Touched::* touched;
+  const char* map;
+  std::size_t capacity;
+};
+
+// The names of the rows of a table that may differ; null: any may.
+template <typename Table, typename Names>
+const typename Table::Names* may_differ(const Table&, const Names& touched) {
+  static const typename Table::Names kNone;
+  if constexpr (std::is_same_v<Names, bool>) return touched ? nullptr : &kNone;
+  else return &touched;
 }
-std::string decode_path(const casa_cgpath_key& key) { return {key.path, ::strnlen(key.path, sizeof key.path)}; }
 
 }  // namespace
 
@@ -74,6 +86,17 @@ NameKey decode_name(const casa_name_key& key) {
   return {key.subject, std::string(key.name + 1, ::strnlen(key.name + 1, sizeof key.name - 1))};
 }
 
+casa_cgpath_key encode_path(const std::string& root, const std::string& path) {
+  std::string name = path.starts_with('/') ? path : root + "/" + path;
+  casa_cgpath_key key{};
+  std::memcpy(key.path, name.data(), std::min<std::size_t>(name.size(), sizeof key.path - 1));
+  return key;
+}
+std::string decode_path(const std::string& root, const casa_cgpath_key& key) {
+  std::string name(key.path, ::strnlen(key.path, sizeof key.path));
+  return name.starts_with(root + "/") ? name.substr(root.size() + 1) : name;
+}
+
 casa_resolver_key encode_resolver(const ResolverKey& k) {
   casa_resolver_key key{};
   std::memcpy(key.address, k.address.bytes.data(), 16);
@@ -82,10 +105,13 @@ casa_resolver_key encode_resolver(const ResolverKey& k) {
 }
 ResolverKey decode_resolver(const casa_resolver_key& key) { return {make_ip(key.address), key.port}; }
 
-void Tables::bind(const EnforceObject& enforce, const WatchObject& watch) {
+void Tables::bind(const EnforceObject& enforce, const WatchObject& watch, const std::string& root) {
   const auto& maps = enforce->maps;
   has_paths_ = static_cast<bool>(watch);
-  if (watch) paths_ = {{bpf_map__fd(watch->maps.casa_cgpath), "casa_cgpath"}, encode_path, decode_path};
+  if (watch)
+    paths_ = {{bpf_map__fd(watch->maps.casa_cgpath), "casa_cgpath"},
+              [root](const std::string& path) { return encode_path(root, path); },
+              [root](const casa_cgpath_key& key) { return decode_path(root, key); }};
   cgroups_ = {{bpf_map__fd(maps.casa_cgroup), "casa_cgroup"}, same<std::uint64_t>, same<std::uint64_t>};
   subjects_ = {{bpf_map__fd(maps.casa_subject), "casa_subject"}, same<std::uint32_t>, same<std::uint32_t>};
   policy_ = {{bpf_map__fd(maps.casa_policy), "casa_policy"}, encode_policy, decode_policy};
@@ -100,78 +126,79 @@ void Tables::bind(const EnforceObject& enforce, const WatchObject& watch) {
 
 template <typename Self, typename Visit>
 Status Tables::each(Self& self, Visit visit) {
-  if (self.has_paths_) TRY(visit(self.paths_, &MapImage::cgroup_paths, "casa_cgpath", self.limits_.cgroups));
-  TRY(visit(self.cgroups_, &MapImage::cgroups, "casa_cgroup", self.limits_.cgroups));
-  TRY(visit(self.subjects_, &MapImage::subjects, "casa_subject", self.limits_.subjects));
-  TRY(visit(self.policy_, &MapImage::policy, "casa_policy", self.limits_.policy));
-  TRY(visit(self.addresses_, &MapImage::addresses, "casa_addr", self.limits_.addresses));
-  TRY(visit(self.prefixes_, &MapImage::prefixes, "casa_lpm", self.limits_.prefixes));
-  TRY(visit(self.names_, &MapImage::names, "casa_name", self.limits_.names));
-  return visit(self.resolvers_, &MapImage::resolvers, "casa_resolver", std::size_t{CASA_MAX_RESOLVERS});
+  const Limits& limits = self.limits_;
+  if (self.has_paths_)
+    TRY(visit(self.paths_, Place{&MapImage::cgroup_paths, &Touched::cgroup_paths, "casa_cgpath", limits.cgroups}));
+  TRY(visit(self.cgroups_, Place{&MapImage::cgroups, &Touched::cgroups, "casa_cgroup", limits.cgroups}));
+  TRY(visit(self.subjects_, Place{&MapImage::subjects, &Touched::others, "casa_subject", limits.subjects}));
+  TRY(visit(self.policy_, Place{&MapImage::policy, &Touched::others, "casa_policy", limits.policy}));
+  TRY(visit(self.addresses_, Place{&MapImage::addresses, &Touched::addresses, "casa_addr", limits.addresses}));
+  TRY(visit(self.prefixes_, Place{&MapImage::prefixes, &Touched::others, "casa_lpm", limits.prefixes}));
+  TRY(visit(self.names_, Place{&MapImage::names, &Touched::others, "casa_name", limits.names}));
+  return visit(self.resolvers_,
+               Place{&MapImage::resolvers, &Touched::others, "casa_resolver", std::size_t{CASA_MAX_RESOLVERS}});
 }
 
 Status Tables::adopt(std::uint32_t generation) {
-  return each(*this, [&](auto& table, auto, const char*, std::size_t) { return table.adopt(generation); });
+  return each(*this, [&](auto& table, const auto&) { return table.adopt(generation); });
 }
 
-bool Tables::differs(const MapImage& next, std::uint32_t generation) {
-  sync_cgroups(next, generation);
+bool Tables::compare(const MapImage& next, const Touched* touched, std::uint32_t generation) {
+  (void)each(*this, [&](auto& table, const auto& place) -> Status {
+    table.compare(next.*place.rows, touched != nullptr ? may_differ(table, touched->*place.touched) : nullptr);
+    return {};
+  });
+  cgroups_.look_at_kernel(generation);
   bool different = false;
-  (void)each(*this, [&](auto& table, auto member, const char*, std::size_t) -> Status {
-    different = different || table.differs(next.*member);
+  (void)each(*this, [&](auto& table, const auto&) -> Status {
+    different = different || table.differs();
     return {};
   });
   return different;
 }
 
-// The kernel enters and removes cgroups by itself; what it did is no difference.
-void Tables::sync_cgroups(const MapImage& next, std::uint32_t generation) {
-  auto payload = [&](std::uint64_t id) {
-    auto value = cgroups_.map().get(id);
-    return value ? (value->since <= generation ? value->cur : value->prev) : 0u;
-  };
-  std::vector<std::uint64_t> ids;
-  for (const auto& [id, wanted] : next.cgroups)
-    if (!cgroups_.applied().contains(id)) ids.push_back(id);
-  for (const auto& [id, applied] : cgroups_.applied())
-    if (!next.cgroups.contains(id)) ids.push_back(id);
-  for (auto id : ids) cgroups_.note(id, payload(id));
+bool Tables::follows(const MapImage& next, const Touched& touched) const {
+  bool follows = true;
+  (void)each(*this, [&](const auto& table, const auto& place) -> Status {
+    follows = follows && table.follows(next.*place.rows, may_differ(table, touched.*place.touched));
+    return {};
+  });
+  return follows;
 }
 
-Status Tables::check_room(const MapImage& next) {
-  return each(*this, [&](auto& table, auto member, const char* name, std::size_t capacity) -> Status {
-    std::size_t needed = table.size_while_staged(next.*member);
-    if (needed <= capacity) return {};
+Status Tables::check_room() const {
+  return each(*this, [&](const auto& table, const auto& place) -> Status {
+    std::size_t needed = table.size_while_staged();
+    if (needed <= place.capacity) return {};
     return fail(ErrorCode::kLimit,
-                "kernel map {} holds {} entries; old and new generation together need {} for a moment", name, capacity,
-                needed);
+                "kernel map {} holds {} entries; old and new generation together need {} for a moment", place.map,
+                place.capacity, needed);
   });
 }
 
 Status Tables::stage(const MapImage& next, std::uint32_t target) {
-  return each(*this,
-              [&](auto& table, auto member, const char*, std::size_t) { return table.stage(next.*member, target); });
+  return each(*this, [&](auto& table, const auto& place) { return table.stage(next.*place.rows, target); });
 }
 
 void Tables::revert(std::uint32_t generation) {
-  (void)each(*this, [&](auto& table, auto, const char*, std::size_t) -> Status {
+  (void)each(*this, [&](auto& table, const auto&) -> Status {
     (void)table.revert(generation);
     return {};
   });
 }
 
 // What could not be deleted means nothing in the new generation; the next adoption removes it.
-void Tables::clean(const MapImage& next) {
-  (void)each(*this, [&](auto& table, auto member, const char*, std::size_t) -> Status {
-    (void)table.clean(next.*member);
+void Tables::clean() {
+  (void)each(*this, [](auto& table, const auto&) -> Status {
+    (void)table.clean();
     return {};
   });
 }
 
 std::vector<MapUse> Tables::use() const {
   std::vector<MapUse> uses;
-  (void)each(*this, [&](const auto& table, auto, const char* name, std::size_t capacity) -> Status {
-    uses.push_back({name, table.size(), capacity});
+  (void)each(*this, [&](const auto& table, const auto& place) -> Status {
+    uses.push_back({place.map, table.size(), place.capacity});
     return {};
   });
   return uses;

@@ -1,4 +1,4 @@
-// All the tables of a generation, brought in together: staged beside the present ones, then cleaned up or reverted. The order is
+// All the tables of a generation, brought in together: compared, staged beside the present ones, then cleaned up or reverted. The order is
 // that of staging: paths come first, so that a cgroup made from then on is entered by the kernel with the right payload for
 // both generations.
 #pragma once
@@ -18,22 +18,29 @@ struct MapUse {
 // Keys as the kernel's maps have them, and back. A name is at most compile::kMaxNameLength long.
 casa_name_key encode_name(const compile::NameKey& name);
 compile::NameKey decode_name(const casa_name_key& key);
+// `root` is the enforcement root as the kernel names it ("" or "/a/b"), `path` lies below it. A row elsewhere, of another root's time, keeps
+// the kernel's name, and its slash in front.
+casa_cgpath_key encode_path(const std::string& root, const std::string& path);
+std::string decode_path(const std::string& root, const casa_cgpath_key& key);
 casa_resolver_key encode_resolver(const compile::ResolverKey& resolver);
 compile::ResolverKey decode_resolver(const casa_resolver_key& key);
 
 class Tables {
  public:
-  // `watch` is null where the kernel cannot load it: nobody reads paths then.
-  void bind(const EnforceObject& enforce, const WatchObject& watch);
+  // `watch` is null where the kernel cannot load it: nobody reads paths then. `root`: see encode_path().
+  void bind(const EnforceObject& enforce, const WatchObject& watch, const std::string& root);
 
   // Reads what is in force under `generation`; undoes what a crash left staged.
   Status adopt(std::uint32_t generation);
-  [[nodiscard]] bool differs(const compile::MapImage& next, std::uint32_t generation);
+  // Finds what `next` changes, in the rows touched or (null) in all; false when nothing. The steps below are about these changes.
+  bool compare(const compile::MapImage& next, const compile::Touched* touched, std::uint32_t generation);
+  // False when `next` must differ in other rows than these too, by the number of rows.
+  [[nodiscard]] bool follows(const compile::MapImage& next, const compile::Touched& touched) const;
   // kLimit when old and new rows do not fit beside one another.
-  [[nodiscard]] Status check_room(const compile::MapImage& next);
+  [[nodiscard]] Status check_room() const;
   Status stage(const compile::MapImage& next, std::uint32_t target);
   void revert(std::uint32_t generation);
-  void clean(const compile::MapImage& next);
+  void clean();
 
   [[nodiscard]] const compile::Limits& limits() const { return limits_; }  // real map sizes
   [[nodiscard]] std::vector<MapUse> use() const;
@@ -42,10 +49,9 @@ class Tables {
   [[nodiscard]] const std::map<std::uint32_t, std::uint32_t>& subjects() const { return subjects_.applied(); }
 
  private:
-  // visit(table, member of MapImage, map name, capacity) for each table, in staging order; stops at the first error.
+  // visit(table, Place) for each table, in staging order; stops at the first error.
   template <typename Self, typename Visit>
   static Status each(Self& self, Visit visit);
-  void sync_cgroups(const compile::MapImage& next, std::uint32_t generation);
 
   bool has_paths_ = false;
   compile::Limits limits_;

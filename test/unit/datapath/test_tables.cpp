@@ -55,3 +55,20 @@ TEST_CASE("a resolver: 16 bytes in network order, the port in host order, and no
   CHECK(decode_resolver(encode_resolver(v6)) == v6);
   CHECK(bytes_of(encode_resolver({*casa::parse_ip("::ffff:192.0.2.53"), 53})) == bytes_of(v4));
 }
+
+TEST_CASE("a path: below the enforcement root in an image, from the cgroup2 mount in the kernel") {
+  for (const char* root : {"", "/a/b"}) {
+    auto key = encode_path(root, "team.slice/agent@");
+    CHECK(key.path == std::string(root) + "/team.slice/agent@");
+    CHECK(decode_path(root, key) == "team.slice/agent@");
+    CHECK(std::ranges::all_of(key.path + std::strlen(key.path), std::end(key.path), [](char c) { return c == 0; }));
+  }
+}
+
+TEST_CASE("a path that another enforcement root left is told apart, and found again to be removed") {
+  for (const char* elsewhere : {"/team.slice", "/a/bc/team.slice", "/a/b"}) {
+    auto key = encode_path("", elsewhere + 1);
+    CHECK(decode_path("/a/b", key) == elsewhere);
+    CHECK(bytes_of(encode_path("/a/b", decode_path("/a/b", key))) == bytes_of(key));
+  }
+}
