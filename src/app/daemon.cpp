@@ -1,4 +1,4 @@
-// Life and rebuilds of the daemon. The news from the kernel: news.cpp. What the API shows: views.cpp.
+// Life of the daemon. Generations: rebuild.cpp. The news from the kernel: news.cpp. What the API shows: views.cpp.
 #include "app/daemon.h"
 
 #include <fmt/format.h>
@@ -17,9 +17,6 @@ using std::chrono::seconds;
 
 namespace {
 
-// Changes that come together (a storm of cgroups, a directory full of files) become one generation.
-constexpr milliseconds kRebuildDelay{5};
-
 // Grows from run to run.
 std::string run_name() {
   auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
@@ -32,6 +29,7 @@ Daemon::Daemon(Config config)
     : config_(std::move(config)),
       signals_(io_),
       rebuild_timer_(io_),
+      settle_timer_(io_),
       ring_timer_(io_),
       second_timer_(io_),
       watchdog_timer_(io_),
@@ -115,83 +113,6 @@ void Daemon::note_problem(const std::string& key, std::string problem) {
   spdlog::warn("{}: {}", key, known);
 }
 
-void Daemon::schedule_rebuild() {
-  if (!is_synced() || !dns_known_ || rebuild_pending_) return;
-  rebuild_pending_ = true;
-  rebuild_timer_.expires_after(kRebuildDelay);
-  rebuild_timer_.async_wait([this](boost::system::error_code error) {
-    if (error) return;
-    rebuild_pending_ = false;
-    rebuild();
-  });
-}
-
-// A daemon that starts while its policy directory is away knows nothing, and must not take that for "no policy": the
-// generation that an earlier run left in the kernel stays, also one of another ABI version.
-bool Daemon::may_commit() {
-  bool in_force = datapath_->generation() != 0 || datapath_->stands_beside_another();
-  bool blind = !files_->problem().empty() && documents_.count(false).documents == 0 && in_force;
-  note_problem(
-      "generation",
-      blind ? "the policy directory cannot be read, so the generation found in the kernel stays in force" : "");
-  return !blind;
-}
-
-void Daemon::rebuild() {
-  auto addresses = identity::host_addresses();
-  note_problem("host addresses", addresses ? "" : addresses.error().context);
-  const identity::ObjectSet& objects = documents_.objects();
-  identity::NodeFacts node{mount_, addresses ? *addresses : std::vector<IpAddress>{}, dns_, tokens_, {}};
-  if (!config_.kubernetes.node_name.empty())
-    node.cluster = {config_.kubernetes.node_name, config_.kubernetes.daemon_namespace, config_.kubernetes.strict,
-                    identity::find_kubepods(mount_), snapshot_.pod_places};
-  identity::Snapshot snapshot = identity::build_snapshot(objects, node, allocator_);
-  compile::Compiled compiled = compile::compile(objects, snapshot, allocator_, config_.audit);
-  if (!may_commit()) {
-    if (datapath_->generation() != 0) attach();
-    return;
-  }
-  // Numbers are on disk before the kernel has them: a crash in between must not give them to somebody else.
-  Status saved = allocator_.save(config_.state_dir + "/identities");
-  note_problem("identities", saved ? "" : saved.error().context + "; no new generation until they can be kept");
-  if (!saved) return;
-  auto committed = datapath_->commit(compiled.image);
-  note_problem("commit", committed ? ""
-                                   : fmt::format("{}; generation {} stays in force", committed.error().context,
-                                                 datapath_->generation()));
-  if (!committed) return;
-  decoder_.learn(snapshot, objects, allocator_);
-  snapshot_ = std::move(snapshot);
-  compiled_ = std::move(compiled);
-  follow_names();
-  follow_tls();
-  if (status_writer_) status_writer_->look_again();
-  after_commit(*committed);
-}
-
-void Daemon::after_commit(bool changed) {
-  std::size_t index = 0;
-  std::map<std::string, std::string> found;
-  for (auto& problem : documents_.problems()) found.emplace(fmt::format("document {}", ++index), std::move(problem));
-  for (auto& problem : snapshot_.problems) found.emplace(fmt::format("object {}", ++index), problem);
-  for (auto it = problems_.begin(); it != problems_.end();)
-    it = (it->first.starts_with("document ") || it->first.starts_with("object ")) && !found.contains(it->first)
-             ? problems_.erase(it)
-             : std::next(it);
-  for (auto& [key, problem] : found) note_problem(key, std::move(problem));
-  tell_conflicts();
-
-  attach();
-  if (!attached_ || !(changed || fresh_attachment_)) return;
-  fresh_attachment_ = false;
-  generation_time_ = std::chrono::system_clock::now();
-  digest_ = compile::digest(compiled_.image);
-  spdlog::info("generation {} is in force: {} policies, {} workloads, {} policy entries", datapath_->generation(),
-               compiled_.policies.size(), snapshot_.workloads.size(), compiled_.image.policy.size());
-  sweep(false);
-  end_unjudged();
-}
-
 // When there is a generation to enforce, this run's programs take over; and again when the enforcement root is another.
 void Daemon::attach() {
   if (attached_) return;
@@ -228,7 +149,7 @@ void Daemon::watch_addresses() {
       char buffer[8192];
       while (::recv(address_fd_->native_handle(), buffer, sizeof buffer, MSG_DONTWAIT) > 0) {
       }
-      schedule_rebuild();
+      schedule_rebuild(Scope::kAll);
       self(self);
     });
   };

@@ -1,4 +1,4 @@
-// Owns everything and wires it: sources bring documents, a rebuild turns all of them into one generation and commits it,
+// Owns everything and wires it: sources bring documents, a rebuild turns them, or what changed of them, into a generation and commits it,
 // the ring brings flows back, the API shows it all. One thread. Callbacks never apply anything themselves: they say what
 // changed and the next rebuild does it.
 #pragma once
@@ -72,10 +72,19 @@ class Daemon final : public api::State {
   [[nodiscard]] std::vector<api::SourceView> source_views() const;
   [[nodiscard]] std::map<std::string, std::string> pods_of_endpoints() const;
   Status prepare_state_dir();
-  void schedule_rebuild();
+  // rebuild.cpp. What is to be looked at: objects, the cgroups of this node too, or everything anew.
+  enum class Scope { kObjects, kPlaces, kAll };
+  void schedule_rebuild(Scope scope);
   void rebuild();
+  bool follow();
+  [[nodiscard]] identity::NodeFacts node_facts(const std::vector<IpAddress>& addresses, bool places) const;
   bool may_commit();
+  bool save_numbers();
+  bool note_commit(const Result<bool>& committed);
   void after_commit(bool changed);
+  void settle_soon();
+  void refresh_reports();
+  void tell_problems();
   void attach();
   // signatures.cpp
   Status start_signatures();
@@ -123,7 +132,7 @@ class Daemon final : public api::State {
   const Config config_;
   boost::asio::io_context io_;
   boost::asio::signal_set signals_;
-  boost::asio::steady_timer rebuild_timer_, ring_timer_, second_timer_, watchdog_timer_;
+  boost::asio::steady_timer rebuild_timer_, settle_timer_, ring_timer_, second_timer_, watchdog_timer_;
   std::unique_ptr<boost::asio::posix::stream_descriptor> ring_fd_, address_fd_;
 
   identity::CgroupMount mount_;
@@ -157,8 +166,13 @@ class Daemon final : public api::State {
   const std::chrono::system_clock::time_point started_;
   std::map<std::string, std::string> problems_;  // by what is concerned
   std::optional<std::chrono::system_clock::time_point> generation_time_;
-  std::string digest_;
-  bool attached_ = false, rebuild_pending_ = false;
+  mutable std::optional<std::string> digest_;  // of compiled_, when somebody asked
+  bool attached_ = false, rebuild_pending_ = false, settling_ = false;
+  bool all_due_ = true, places_due_ = false;  // what the next rebuild is to look at
+  bool reports_stale_ = false;                // compiled_'s reports are older than its rows
+  bool sweep_due_ = false;                    // live flows may be allowed no longer
+  std::chrono::steady_clock::time_point rebuilt_, followed_;
+  std::chrono::steady_clock::duration rebuild_took_{}, follow_took_{}, settle_took_{};
   bool fresh_attachment_ = false;  // what went on before it is still to be looked through
   std::chrono::system_clock::time_point seen_attached_;
   std::vector<api::StatusView::Gap> gaps_;  // only the newest can be open

@@ -58,7 +58,7 @@ void Daemon::on_resolv_conf(const dns::ResolvConf& conf) {
   servers.reserve(dns_.resolvers.size());
   for (const auto& ip : dns_.resolvers) servers.push_back({ip, 53});
   resolver_->set_servers(std::move(servers));
-  schedule_rebuild();
+  schedule_rebuild(Scope::kAll);
 }
 
 // For every workload that may call the name. A lifetime is only ever made longer by this.

@@ -62,7 +62,7 @@ void Daemon::wait_for_ring() {
 void Daemon::handle_record(const datapath::Datapath::Record& news) {
   const casa_event& record = news.event;
   if (record.kind == CASA_EVENT_CGROUP) {
-    schedule_rebuild();
+    schedule_rebuild(Scope::kPlaces);
     return;
   }
   if (news.token != nullptr) {
@@ -144,7 +144,7 @@ void Daemon::look_for_failures() {
             "{} cgroups could not be entered into the kernel's table, which holds {}; raise limits.cgroups", count,
             datapath_->limits().cgroups);
       }))
-    schedule_rebuild();
+    schedule_rebuild(Scope::kAll);
   look("socket storage", CASA_STAT_REASON_BASE + CASA_REASON_FAULT, [](std::uint64_t count) {
     return fmt::format(
         "{} attempts were refused (fault) because the kernel gave no memory for the socket's storage; this host is "
@@ -182,7 +182,7 @@ void Daemon::look_after_attachment() {
   }
   if (!attached_ && !gaps_.empty() && datapath_->generation() != 0) {
     attach();
-    if (attached_) schedule_rebuild();
+    if (attached_) schedule_rebuild(Scope::kAll);
   }
   const auto& features = datapath_->features();
   auto watch = features.find("cgroup watch");
@@ -190,7 +190,7 @@ void Daemon::look_after_attachment() {
   note_problem("cgroup watch",
                blind ? watch->second + "; new cgroups are looked for every second, not enforced from the start" : "");
   bool failed = is_synced() && (!attached_ || problems_.contains("commit") || problems_.contains("identities"));
-  if (blind || (failed && seconds_ % kRetrySeconds == 0)) schedule_rebuild();
+  if (blind || (failed && seconds_ % kRetrySeconds == 0)) schedule_rebuild(Scope::kAll);
 }
 
 void Daemon::collect_denials() {

@@ -10,7 +10,7 @@ namespace casa::app {
 
 Status Daemon::start_sources() {
   Inlet::Callbacks callbacks{
-      .on_synced = [this] { schedule_rebuild(); },
+      .on_synced = [this] { schedule_rebuild(Scope::kObjects); },
       .on_problem = [this](const std::string& key, std::string problem) { on_source_problem(key, std::move(problem)); },
       .on_document = {},
       .on_remove = {}};

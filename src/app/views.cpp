@@ -43,7 +43,8 @@ api::StatusView Daemon::status() const {
   for (const auto& [key, problem] : problems_) view.problems.push_back(fmt::format("{}: {}", key, problem));
   view.generation = datapath_->generation();
   view.generation_time = generation_time_;
-  view.policy_digest = digest_;
+  if (!digest_ && generation_time_) digest_ = compile::digest(compiled_.image);
+  view.policy_digest = digest_.value_or("");
   view.cgroup_root = mount_.root;
   view.bpffs = config_.bpffs;
   view.adopted = datapath_->adopted();

@@ -88,25 +88,32 @@ void Decoder::add_name(std::uint32_t identity, PeerName name) {
   slot = std::make_shared<const PeerName>(std::move(name));
 }
 
+void Decoder::add_instances(const std::vector<identity::CgroupInstance>& places) {
+  for (const auto& place : places) {
+    auto& slot = instances_[place.id];
+    if (!slot || *slot != place.path) slot = std::make_shared<const std::string>(place.path);
+  }
+}
+
+void Decoder::add_workload(const identity::NamespacedName& name, const identity::Workload& w) {
+  add_name(w.identity, {PeerName::Kind::kWorkload, name.ns, name.name, w.kind, "", ""});
+  add_instances(w.instances);
+}
+
+void Decoder::learn(const identity::Snapshot& snapshot, const identity::Followed& followed) {
+  for (auto id : followed.cgroups) instances_.erase(id);
+  for (const auto& name : followed.workloads)
+    if (auto w = snapshot.workloads.find(name); w != snapshot.workloads.end()) add_workload(name, w->second);
+}
+
 void Decoder::learn(const identity::Snapshot& snapshot, const identity::ObjectSet& objects,
                     identity::Allocator& allocator) {
-  decltype(instances_) instances;
-  auto add_instances = [&](const std::vector<identity::CgroupInstance>& places) {
-    for (const auto& place : places) {
-      auto known = instances_.find(place.id);
-      bool same = known != instances_.end() && *known->second == place.path;
-      instances.emplace(place.id, same ? known->second : std::make_shared<const std::string>(place.path));
-    }
-  };
-  for (const auto& [name, w] : snapshot.workloads) {
-    add_name(w.identity, {PeerName::Kind::kWorkload, name.ns, name.name, w.kind, "", ""});
-    add_instances(w.instances);
-  }
+  instances_.clear();
+  for (const auto& [name, w] : snapshot.workloads) add_workload(name, w);
   for (const auto& [ns, mas] : snapshot.mas_namespaces) {
     add_name(mas.undeclared, {PeerName::Kind::kWorkload, ns, "(undeclared)", "Cgroup", "", ""});
     add_instances(mas.instances);
   }
-  instances_ = std::move(instances);
   for (const auto& [name, service] : snapshot.services)
     if (!service.implicit)
       add_name(service.identity, {PeerName::Kind::kService, name.ns, name.name, "", name.name, ""});

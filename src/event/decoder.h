@@ -13,6 +13,7 @@
 #include "casa/abi/policy.h"
 #include "event/flow.h"
 #include "event/sighting.h"
+#include "identity/follow.h"
 #include "identity/snapshot.h"
 
 namespace casa::event {
@@ -31,6 +32,9 @@ class Decoder {
 
   // From now on these are the names.
   void learn(const identity::Snapshot& snapshot, const identity::ObjectSet& objects, identity::Allocator& allocator);
+
+  // The same where only these workloads may have others.
+  void learn(const identity::Snapshot& snapshot, const identity::Followed& followed);
 
   // Nothing for records that are no flow news (cgroups), and for a DENIED record that tells nothing new.
   // `name`: the same record where a name follows it, else null.
@@ -63,6 +67,8 @@ class Decoder {
   std::chrono::system_clock::time_point wall_time(std::uint64_t monotonic_ns) const;
   Flow flow_of(const casa_event& record) const;
   void add_name(std::uint32_t identity, PeerName name);
+  void add_workload(const identity::NamespacedName& name, const identity::Workload& workload);
+  void add_instances(const std::vector<identity::CgroupInstance>& places);
   Instance instance_of(std::uint64_t cgroup_id) const;
 
   std::unordered_map<std::uint32_t, std::shared_ptr<const PeerName>> names_;

@@ -30,7 +30,7 @@ struct KubernetesOptions {
   // Something worth a line in the log that is no problem ("the server has no casapolicies yet").
   std::function<void(const std::string&)> on_note;
 
-  std::chrono::milliseconds quiet{20};                // no event for so long ends a burst
+  std::chrono::milliseconds quiet{0};                 // no event for so long ends a burst: what was read at once
   std::chrono::milliseconds longest{200};             // or so long after its first event
   std::chrono::milliseconds connect_timeout{10'000};  // TCP and TLS together
   std::chrono::milliseconds request_timeout{30'000};  // to the answer's head, and between two pieces of a list
