@@ -29,6 +29,9 @@ struct KubeAccess {
   std::string from;             // for people: the kubeconfig's path, or "the service account"
 };
 
+// token_file is read again so often, and at once after a 401.
+inline constexpr std::chrono::milliseconds kTokenPeriod{60'000};
+
 // The current context, or the named one. Refused with a sentence that says what to use in its place: exec and auth-provider plugins, user
 // names with passwords, insecure-skip-tls-verify, proxies, servers without https.
 Result<KubeAccess> read_kubeconfig(const std::string& path, const std::string& context = {});

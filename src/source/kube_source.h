@@ -41,8 +41,8 @@ struct KubernetesOptions {
   std::chrono::seconds longest_watch{480};
   std::chrono::milliseconds silence{15'000};        // a watch that is silent for so long: is the server there?
   std::chrono::milliseconds check_timeout{10'000};  // it has so long to answer that
-  std::chrono::milliseconds token_period{60'000};   // a token's file is read again so often, and at once after a 401
-  std::size_t page = 500;                           // objects in one answer to a list
+  std::chrono::milliseconds token_period = kTokenPeriod;
+  std::size_t page = 500;  // objects in one answer to a list
 };
 
 struct KubernetesResource {

@@ -14,7 +14,6 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr std::chrono::milliseconds kTokenPeriod{60'000};
 constexpr std::size_t kMaxAnswerBytes = 2u << 20;  // it repeats the object
 constexpr unsigned kFirstFailure = 300, kNotThere = 404, kTooMany = 429;
 
