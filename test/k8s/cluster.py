@@ -274,6 +274,15 @@ class Cluster:
             puts.append({"key": _base64(name), "value": _base64(json.dumps({**one, "metadata": metadata}))})
         self._etcd_each("kv/put", puts)
 
+    def stored(self, kind, name):
+        """An object's bytes, as the server itself has stored them."""
+        rows = self.etcd_call("kv/range", {"key": _base64(self._key(kind, *name.split("/")))})["kvs"]
+        return base64.b64decode(rows[0]["value"])
+
+    def store_bytes(self, kind, rows):
+        """Objects as `stored` gives them. rows: (namespace, name, bytes)."""
+        self._etcd_each("kv/put", [{"key": _base64(self._key(kind, *name)), "value": base64.b64encode(data).decode()} for *name, data in rows])
+
     def unstore(self, kind, namespace, name=None):
         """The end of all of them, or of one."""
         first = self._prefix(kind, namespace)
@@ -285,6 +294,9 @@ class Cluster:
     def _etcd_each(self, what, bodies, connections=4):
         with ThreadPoolExecutor(connections) as pool:
             list(pool.map(lambda i: self._etcd_calls(what, bodies[i::connections]), range(connections)))
+
+    def _key(self, kind, namespace, name):
+        return self._prefix(kind, namespace) + name
 
     @staticmethod
     def _prefix(kind, namespace):
