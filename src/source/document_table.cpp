@@ -10,6 +10,11 @@ namespace {
 // More than the coarsest tick that file systems stamp with.
 constexpr std::int64_t kRacyWindow_ns = 50'000'000;
 
+// As the handler knows it. Nothing keeps anybody from a directory "kubernetes:Pod"; "./kubernetes:Pod" is a path to it that no API server's object has.
+std::string origin_of(const std::string& relative) {
+  return relative.starts_with(kApiOrigin) ? "./" + relative : relative;
+}
+
 std::int64_t now_ns() { return std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
@@ -49,13 +54,13 @@ bool DocumentTable::refresh(const std::string& origin, const std::string& path, 
   if (entry.problem.empty() && entry.digest == content->digest) return false;
   entry.problem.clear();
   entry.digest = content->digest;
-  handler_.on_upsert(Document{origin, path, format_of(origin), std::move(content->bytes)});
+  handler_.on_upsert(Document{origin_of(origin), path, format_of(origin), std::move(content->bytes)});
   return true;
 }
 
 bool DocumentTable::remove(const std::string& origin) {
   if (entries_.erase(origin) == 0) return false;
-  handler_.on_remove(origin);
+  handler_.on_remove(origin_of(origin));
   return true;
 }
 
@@ -65,7 +70,7 @@ bool DocumentTable::set_unreadable(const std::string& origin, const std::string&
   entry.stamp.reset();
   if (entry.problem == error.context) return false;
   entry.problem = error.context;
-  handler_.on_unreadable(origin, path, error);
+  handler_.on_unreadable(origin_of(origin), path, error);
   return true;
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "source/source.h"
+
 namespace casa::source {
 
 unsigned ObjectTable::add_stream() {
@@ -10,7 +12,7 @@ unsigned ObjectTable::add_stream() {
 }
 
 std::string ObjectTable::origin_of(const ObjectHead& head) const {
-  std::string origin = "kubernetes:";
+  std::string origin(kApiOrigin);
   origin.reserve(origin.size() + kind_.size() + head.ns.size() + head.name.size() + 2);
   origin.append(kind_).append("/");
   if (!head.ns.empty()) origin.append(head.ns).append("/");

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 #include "base/error.h"
 
@@ -16,8 +17,11 @@ inline constexpr std::size_t kMaxDocumentBytes = 8u << 20;
 // list, without apiVersion and kind.
 enum class Format { kYaml, kJson, kApiObject };
 
+// What the origins of an API server's objects begin with, and no other.
+inline constexpr std::string_view kApiOrigin = "kubernetes:";
+
 // One document as it stood when it was read completely. `origin` names it for ever: the path below the policy
-// directory ("team-a/agent.yaml"), or "kubernetes:Pod/team-a/agent-0", which no path can be. The bytes are unchecked.
+// directory ("team-a/agent.yaml"; "./kubernetes:x.yaml"), or "kubernetes:Pod/team-a/agent-0". The bytes are unchecked.
 struct Document {
   std::string origin;
   std::string path;  // as a person would open it, for diagnostics

@@ -195,6 +195,23 @@ TEST_CASE("a link to nothing keeps the last good one") {
   CHECK(f.recorder.log == Log{"!a.yaml", "synced", "-a.yaml", "synced"});
 }
 
+TEST_CASE("no file has the origin of an API server's object") {
+  Fixture f;
+  fs::path there = f.policies / "kubernetes:CASAPolicy" / "a";
+  fs::create_directories(there);
+  write_file(there / "p.yaml", "good");
+  write_file(f.policies / "kubernetes:x.yaml", "good");
+  fs::create_symlink("nowhere", f.policies / "kubernetes:y.yaml");
+  f.start();
+  CHECK(f.recorder.log ==
+        Log{"+./kubernetes:CASAPolicy/a/p.yaml", "+./kubernetes:x.yaml", "!./kubernetes:y.yaml", "synced"});
+  CHECK(f.recorder.paths["./kubernetes:x.yaml"] == f.policies / "kubernetes:x.yaml");
+  f.recorder.log.clear();
+  fs::remove_all(f.policies / "kubernetes:CASAPolicy");
+  REQUIRE(f.until_synced());
+  CHECK(f.recorder.log == Log{"-./kubernetes:CASAPolicy/a/p.yaml", "synced"});
+}
+
 TEST_CASE("names may hold any byte") {
   Fixture f;
   for (const char* name : {"a b.yaml", "line\nbreak.yaml", "\xff\xfe.yaml", "-rf.yaml", "%s%n.yaml", "..\xc2\xa0.yaml"})
