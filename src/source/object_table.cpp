@@ -39,22 +39,26 @@ bool ObjectTable::note(unsigned stream, const std::string& origin, const ObjectH
   return !same;
 }
 
-bool ObjectTable::remove(unsigned stream, const std::string& origin) {
-  auto it = known_.find(origin);
-  if (it == known_.end() || it->second.stream != stream) return false;
-  known_.erase(it);
-  --streams_[stream].objects;
-  return true;
+void ObjectTable::doubt(const std::string& origin) {
+  if (auto it = known_.find(origin); it != known_.end()) it->second.uid = it->second.version = 0;
 }
 
-std::vector<std::string> ObjectTable::sweep(unsigned stream) {
+bool ObjectTable::has(unsigned stream, const std::string& origin) const {
+  auto it = known_.find(origin);
+  return it != known_.end() && it->second.stream == stream;
+}
+
+void ObjectTable::remove(const std::string& origin) {
+  auto it = known_.find(origin);
+  if (it == known_.end()) return;
+  --streams_[it->second.stream].objects;
+  known_.erase(it);
+}
+
+std::vector<std::string> ObjectTable::vanished(unsigned stream) const {
   std::vector<std::string> gone;
-  std::erase_if(known_, [&](const auto& entry) {
-    if (entry.second.stream != stream || entry.second.list == streams_[stream].list) return false;
-    gone.push_back(entry.first);
-    return true;
-  });
-  streams_[stream].objects -= gone.size();
+  for (const auto& [origin, known] : known_)
+    if (known.stream == stream && known.list != streams_[stream].list) gone.push_back(origin);
   std::ranges::sort(gone);
   return gone;
 }

@@ -27,14 +27,17 @@ class ObjectTable {
   [[nodiscard]] std::string origin_of(const ObjectHead& head) const;
   [[nodiscard]] const std::string& kind() const { return kind_; }
 
-  // The stream takes a new list: what it does not note until sweep() has vanished.
+  // The stream takes a new list: what it does not note until then is in vanished().
   void begin_list(unsigned stream) { ++streams_[stream].list; }
   // True: it is news.
   bool note(unsigned stream, const std::string& origin, const ObjectHead& head);
-  // True: it was this stream's, and is gone now.
-  bool remove(unsigned stream, const std::string& origin);
-  // The origins that vanished, in their order; they are gone now.
-  std::vector<std::string> sweep(unsigned stream);
+  // What was noted last could not be announced: it is news again when it comes again.
+  void doubt(const std::string& origin);
+  // Whether it is this stream's.
+  [[nodiscard]] bool has(unsigned stream, const std::string& origin) const;
+  void remove(const std::string& origin);
+  // The origins that the list did not have any more, in their order.
+  [[nodiscard]] std::vector<std::string> vanished(unsigned stream) const;
   // Objects of the stream.
   [[nodiscard]] std::size_t size(unsigned stream) const { return streams_[stream].objects; }
 

@@ -198,16 +198,31 @@ asio::awaitable<Reflector::Outcome> Reflector::list_page(std::string& next, std:
 Status Reflector::take_item(std::string& text) {
   if (stopped_) return {};
   TRY_ASSIGN(ObjectHead head, json_.read_object(text));
-  std::string origin = table_.origin_of(head);
-  if (!table_.note(stream_, origin, head)) return {};
-  listener_.on_object({origin, origin, Format::kApiObject, std::move(text), table_.kind()});
+  announce(head, std::move(text));
   return {};
 }
 
+// The table is to know nothing that the listener does not: where it throws, the next list tells it again.
+void Reflector::announce(const ObjectHead& head, std::string&& text) {
+  std::string origin = table_.origin_of(head);
+  if (!table_.note(stream_, origin, head)) return;
+  try {
+    listener_.on_object({origin, origin, Format::kApiObject, std::move(text), table_.kind()});
+  } catch (...) {
+    table_.doubt(origin);
+    throw;
+  }
+}
+
+void Reflector::announce_gone(const std::string& origin) {
+  listener_.on_gone(origin);
+  table_.remove(origin);
+}
+
 void Reflector::finish_list() {
-  for (const auto& origin : table_.sweep(stream_)) {
+  for (const auto& origin : table_.vanished(stream_)) {
     if (stopped_) return;
-    listener_.on_gone(origin);
+    announce_gone(origin);
   }
   if (noted_absent_ && !stopped_) listener_.on_note(fmt::format("the API server has {} now", resource_.name));
   noted_absent_ = false;
@@ -304,12 +319,8 @@ Status Reflector::take_event(std::string& line) {
   ++events_;
   version_ = event.head.version;
   if (event.type == Type::kBookmark) return {};
-  std::string origin = table_.origin_of(event.head);
-  if (event.type == Type::kDeleted) {
-    if (table_.remove(stream_, origin)) listener_.on_gone(origin);
-  } else if (table_.note(stream_, origin, event.head)) {
-    listener_.on_object({origin, origin, Format::kApiObject, std::string(event.object), table_.kind()});
-  }
+  if (event.type != Type::kDeleted) announce(event.head, std::string(event.object));
+  else if (std::string origin = table_.origin_of(event.head); table_.has(stream_, origin)) announce_gone(origin);
   return {};
 }
 

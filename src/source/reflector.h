@@ -47,7 +47,8 @@ class Reflector {
   Reflector(boost::asio::io_context& io, std::shared_ptr<KubeLogin> login, KubeResource resource, ObjectTable& table,
             ReflectorListener& listener, const KubernetesOptions& options);
 
-  // Until stop(). Throws when there is no memory; take_exception() then sets it right for another run().
+  // Until stop(). Throws when there is no memory, or what the listener throws; take_exception() then sets it right for another run(), which
+  // tells the listener again what it did not take.
   boost::asio::awaitable<void> run();
   void take_exception(const std::string& what);
   void stop();
@@ -84,6 +85,8 @@ class Reflector {
   Outcome take_absence();
   Status take_item(std::string& text);
   Status take_event(std::string& line);
+  void announce(const ObjectHead& head, std::string&& text);
+  void announce_gone(const std::string& origin);
   void finish_list();
   void set(State state, std::string problem = {});
   Outcome fail_with(const std::string& what);

@@ -16,6 +16,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,7 @@ inline void replace_file(const fs::path& path, const std::string& text) {
 class Recorder : public Handler {
  public:
   void on_upsert(Document document) override {
+    fail_if_told(document.origin);
     log.push_back("+" + document.origin);
     paths[document.origin] = document.path;
     formats[document.origin] = document.format;
@@ -63,6 +65,7 @@ class Recorder : public Handler {
     documents[document.origin] = std::move(document.bytes);
   }
   void on_remove(const std::string& origin) override {
+    fail_if_told(origin);
     log.push_back("-" + origin);
     documents.erase(origin);
     problems.erase(origin);
@@ -87,6 +90,14 @@ class Recorder : public Handler {
   std::string health;
   int synced = 0;
   std::function<void()> at_sync;
+  std::string fails_once;  // the next news of this origin is not taken, and throws
+
+ private:
+  void fail_if_told(const std::string& origin) {
+    if (origin != fails_once) return;
+    fails_once.clear();
+    throw std::runtime_error("no memory");
+  }
 };
 
 using Log = std::vector<std::string>;

@@ -121,13 +121,15 @@ TEST_CASE("one name in two streams: the newer version has it, and only its strea
   CHECK(table.note(here, origin, head("3", "20")));
   CHECK(table.size(there) == 0);
   CHECK_FALSE(table.note(there, origin, head("2", "15")));  // late
-  CHECK_FALSE(table.remove(there, origin));
+  CHECK_FALSE(table.has(there, origin));
   table.begin_list(there);
-  CHECK(table.sweep(there).empty());
+  CHECK(table.vanished(there).empty());
   CHECK(table.note(there, origin, head("4", "30")));
-  CHECK_FALSE(table.remove(here, origin));
+  CHECK_FALSE(table.has(here, origin));
   CHECK(table.size(here) == 0);
   table.begin_list(there);
-  CHECK(table.sweep(there) == Texts{origin});
+  CHECK(table.vanished(there) == Texts{origin});
+  CHECK(table.has(there, origin));
+  table.remove(origin);
   CHECK(table.size(there) == 0);
 }

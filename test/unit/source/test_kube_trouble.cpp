@@ -192,6 +192,39 @@ TEST_CASE("events that make no sense end the watch, and are told") {
   CHECK(f.heard("-kubernetes:Service/team-a/svc") == 0);
 }
 
+TEST_CASE("what the handler could not take is told again") {
+  KubeFixture f;
+  const std::string svc = "kubernetes:Service/team-a/svc";
+  f.api.put(kServices, "team-a", "svc");
+  f.recorder.fails_once = svc;
+  f.start();
+  REQUIRE(f.until_heard("+" + svc));
+  REQUIRE(f.until([&] { return f.recorder.synced >= 1 && f.watching(); }));
+  // By the watch.
+  f.recorder.log.clear();
+  f.recorder.fails_once = svc;
+  f.api.put(kServices, "team-a", "svc", R"(,"spec":{})");
+  REQUIRE(f.until_heard("+" + svc));
+  CHECK(f.resource("Services").objects == 1);
+  REQUIRE(f.until([&] { return f.watching(); }));
+  f.recorder.fails_once = svc;
+  f.api.remove(kServices, "team-a", "svc");
+  REQUIRE(f.until_heard("-" + svc));
+  CHECK(f.heard("-" + svc) == 1);
+  CHECK(f.resource("Services").objects == 0);
+  // By a list that has it no more.
+  f.api.put(kServices, "team-a", "svc");
+  REQUIRE(f.until([&] { return f.heard("+" + svc) == 2 && f.watching(); }));
+  f.api.away();
+  f.api.remove(kServices, "team-a", "svc");
+  f.api.compact();
+  f.recorder.fails_once = svc;
+  f.api.back();
+  REQUIRE(f.until([&] { return f.heard("-" + svc) == 2; }));
+  CHECK(f.resource("Services").objects == 0);
+  CHECK(f.recorder.fails_once.empty());
+}
+
 TEST_CASE("a token's file is read again when it is due, and at once after a 401") {
   KubeFixture f;
   TempDir dir;
