@@ -1,8 +1,10 @@
 """A world for one test or one module: an enforcement root of its own, a policy directory, workloads, and (when enforced)
 a casad over them. Without enforcement the same attempts run and must get through: only then does a denial mean anything.
 """
+import contextlib
 import itertools
 import os
+import subprocess
 import tempfile
 import time
 from datetime import datetime, timezone
@@ -82,6 +84,7 @@ class World:
         self.daemon = lab.Casad(binary(), self.root.path, work, lab.BPFFS / name, config=config_path, arguments=arguments,
                                 enter=enter)
         self.puppets, self.closed = [], False
+        self._kept = contextlib.ExitStack()
         self._port = itertools.count(5000)
 
     # -- what there is
@@ -108,6 +111,15 @@ class World:
         p = Puppet(None, comm, outside=self.outside if outside else None)
         self.puppets.append(p)
         return p
+
+    def keep(self, thing):
+        """A process, or what has a close(): it ends when the world does, however that comes about."""
+        if isinstance(thing, subprocess.Popen):
+            self._kept.callback(thing.wait)
+            self._kept.callback(thing.kill)
+        else:
+            self._kept.callback(thing.close)
+        return thing
 
     def end(self, puppet):
         puppet.close()
@@ -203,10 +215,10 @@ class World:
         if self.closed:
             return
         self.closed = True
-        for p in self.puppets:
-            p.close()
-        try:
-            self.daemon.close()
-        finally:
-            self.root.remove()
-            self._scratch.cleanup()
+        with contextlib.ExitStack() as ends:
+            ends.callback(self._scratch.cleanup)
+            ends.callback(self.root.remove)
+            ends.callback(self.daemon.close)
+            ends.push(self._kept)
+            for p in self.puppets:
+                p.close()

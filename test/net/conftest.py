@@ -27,9 +27,7 @@ def close_all(worlds):
     assert not errors, errors
 
 
-@pytest.fixture
-def new_world(outside):
-    """A function that makes worlds; they go when the test ends."""
+def world_maker(outside):
     worlds = []
 
     def make(**options):
@@ -40,12 +38,22 @@ def new_world(outside):
     close_all(worlds)
 
 
+@pytest.fixture
+def new_world(outside):
+    """A function that makes worlds; they go when the test ends."""
+    yield from world_maker(outside)
+
+
 @pytest.fixture(scope="module")
-def shared_world(outside):
+def lasting_world(outside):
+    """The same for a module's fixture: they go when the module ends, also where the fixture does not come to its end."""
+    yield from world_maker(outside)
+
+
+@pytest.fixture(scope="module")
+def shared_world(lasting_world):
     """One enforced world for a whole module."""
-    world = make_world(outside)
-    yield world
-    world.close()
+    return lasting_world()
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["baseline", "enforced"])

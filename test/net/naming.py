@@ -61,7 +61,11 @@ class Resolver:
         self.listen, self.arguments, self.popen, self.make_socket = listen, arguments, popen, make_socket
         self.process = None
         self.set(records)
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def set(self, records):
         """{name: [address, ...]}"""
@@ -116,8 +120,12 @@ class TlsServer:
                                       *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.outside, self.address, self.port = outside, address, port
         probe = ["sh", "-c", f"exec openssl s_client -connect {listen} -brief </dev/null"]
-        until(lambda: subprocess.run([*outside.enter(), *probe], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                     timeout=10).returncode == 0, what="s_server answers")
+        try:
+            until(lambda: subprocess.run([*outside.enter(), *probe], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                         timeout=10).returncode == 0, what="s_server answers")
+        except BaseException:
+            self.close()
+            raise
 
     def close(self):
         self.process.kill()

@@ -23,13 +23,17 @@ class FakeResolver:
         self.world, self.outside = world, world.outside
         self.udp = self.at(address)
         self.tcp = socket_outside(self.outside)
-        self.tcp.bind((address, 53))
-        self.tcp.listen(16)
-        world.daemon.resolv_conf.write_text(f"nameserver {address}\n")
-        world.put("agent.yaml", *(policies or [llm_policy("agents/agent")]))
-        self.agent = world.puppet("agents/agent")
-        self.client = Client(self.agent.cgroup, world.daemon.work, resolver=address)
-        world.start()
+        try:
+            self.tcp.bind((address, 53))
+            self.tcp.listen(16)
+            world.daemon.resolv_conf.write_text(f"nameserver {address}\n")
+            world.put("agent.yaml", *(policies or [llm_policy("agents/agent")]))
+            self.agent = world.puppet("agents/agent")
+            self.client = Client(self.agent.cgroup, world.daemon.work, resolver=address)
+            world.start()
+        except BaseException:
+            self.close()
+            raise
 
     def at(self, address, port=53):
         """A UDP socket outside, with this address and port."""

@@ -13,10 +13,9 @@ REBINDING6 = ["::1", "::", "fe80::1", "febf::1", "ff02::fb", "ff05::1", "::ffff:
 
 @pytest.fixture(scope="module")
 def dns(shared_world):
-    f = FakeResolver(shared_world)
+    f = shared_world.keep(FakeResolver(shared_world))
     f.next = 0
-    yield f
-    f.close()
+    return f
 
 
 def fresh(dns):

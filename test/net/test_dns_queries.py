@@ -70,9 +70,8 @@ ALLOWED = {
 
 @pytest.fixture(scope="module")
 def dns(shared_world):
-    f = FakeResolver(shared_world)
-    yield f
-    f.close()
+    f = shared_world.keep(FakeResolver(shared_world))
+    return f
 
 
 def framed(*messages):

@@ -51,23 +51,18 @@ except OSError as e:
 
 
 @pytest.fixture(scope="module")
-def web(outside):
-    from conftest import make_world
-    world = make_world(outside)
+def web(lasting_world, outside):
+    world = lasting_world()
     work = world.daemon.work
-    resolver = Resolver(work, {LLM: [lab.OUTSIDE4], OTHER: [lab.OUTSIDE4]})
+    world.keep(Resolver(work, {LLM: [lab.OUTSIDE4], OTHER: [lab.OUTSIDE4]}))
     world.daemon.resolv_conf.write_text(f"nameserver {RESOLVER}\n")
-    server = outside.popen(["/usr/bin/python3", "-c", SERVER, lab.OUTSIDE4], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    world.keep(outside.popen(["/usr/bin/python3", "-c", SERVER, lab.OUTSIDE4], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
     world.put("agent.yaml", llm_policy("agents/agent", port=80))
     agent = world.puppet("agents/agent")
     world.start()
     world.client = Client(agent.cgroup, work)
     until(lambda: world.client.run(["curl", "-s", "-m", "3", f"http://{LLM}/"])[0] == 0, 20, "the web server answers")
-    yield world
-    server.kill()
-    server.wait()
-    resolver.close()
-    world.close()
+    return world
 
 
 def talk(web, pieces, want=1):

@@ -36,11 +36,10 @@ require("https").get({host, servername: name, family: +family, minVersion: "TLSv
 
 @pytest.fixture(scope="module")
 def names(shared_world):
-    n = Names(shared_world)
+    n = shared_world.keep(Names(shared_world))
     n.wait_resolved()
     n.wait_resolved(lab.OUTSIDE6)
-    yield n
-    n.close()
+    return n
 
 
 def clients(host, name, family, version):

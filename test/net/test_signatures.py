@@ -132,11 +132,10 @@ class Issuer:
 
 
 @pytest.fixture(scope="module")
-def lab_of_tokens(outside, tmp_path_factory):
-    from conftest import make_world
+def lab_of_tokens(lasting_world, tmp_path_factory):
     issuer, path = Issuer(), tmp_path_factory.mktemp("keys") / "jwks.json"
     path.write_text(issuer.jwks("rsa", "ec", "ed"))
-    world = make_world(outside, arguments=("--jwks", str(path)))
+    world = lasting_world(arguments=("--jwks", str(path)))
     world.issuer, world.jwks = issuer, path
     endpoints = [f"tools/mcp-server:{PORT}", f"tools/mcp-server:{H2_PORT}"]
     world.put("agents.yaml", policy("agents/agent", *endpoints, tokens={"requireValidSignature": "drop"}),
@@ -145,15 +144,12 @@ def lab_of_tokens(outside, tmp_path_factory):
     www = tmp_path_factory.mktemp("www")
     (www / "tools").write_text("hello\n")
     commands = [["/usr/bin/python3", "-c", SERVER, PORT], ["nghttpd", "--no-tls", "-a", "127.0.0.1", "-d", www, H2_PORT]]
-    servers = [world.cgroup("tools/mcp-server").popen(c, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for c in commands]
+    for c in commands:
+        world.keep(world.cgroup("tools/mcp-server").popen(c, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
     world.start()
     until(lambda: ask(world, [issuer.token("rsa", "first")], who=world.easy) == ["ok"], 10, "the server answers")
     until(lambda: ask_h2(world, [issuer.token("rsa", "second")], who=world.easy) == ["ok"], 10, "the HTTP/2 server answers")
-    yield world
-    for server in servers:
-        server.kill()
-        server.wait()
-    world.close()
+    return world
 
 
 def ask(world, tokens, piece=0, who=None, body=0):

@@ -19,6 +19,7 @@ ENDED = {"ECONNABORTED", "EPERM", "ECONNRESET"}
 class Sni(Names):
     def __init__(self, world):
         super().__init__(world, servers=False)
+        world.keep(self)
         self.resolver.set({LLM: [lab.PARTNER4, lab.PARTNER6], OTHER: [lab.PARTNER4, lab.PARTNER6]})
         self.listener = Listener(world.outside)
         self.servers.append(self.listener)
@@ -40,9 +41,7 @@ class Sni(Names):
 
 @pytest.fixture(scope="module")
 def sni(shared_world):
-    s = Sni(shared_world)
-    yield s
-    s.close()
+    return Sni(shared_world)
 
 
 def passes(sni, pieces):

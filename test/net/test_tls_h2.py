@@ -105,10 +105,12 @@ def h2(bed):
     """nginx, which nobody observes."""
     (bed.work / "body").write_bytes(b"".join(frame(1, 5, 1, b"\x82\x84") for _ in range(5000)))  # frames that are none
     server = subprocess.Popen(nginx(bed, H2_PORT), stdin=subprocess.DEVNULL)
-    wait_for(bed, H2_PORT)
-    yield bed
-    server.kill()
-    server.wait()
+    try:
+        wait_for(bed, H2_PORT)
+        yield bed
+    finally:
+        server.kill()
+        server.wait()
 
 
 def nginx(bed, port):

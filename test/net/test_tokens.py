@@ -13,13 +13,9 @@ URL = f"http://127.0.0.1:{PORT}"
 
 
 @pytest.fixture(scope="module")
-def tokens(outside):
-    from conftest import make_world
-    world = make_world(outside)
-    made = TokenWorld(world)
-    yield made
-    made.close()
-    world.close()
+def tokens(lasting_world):
+    world = lasting_world()
+    return world.keep(TokenWorld(world))
 
 
 PYTHON_HTTP = """

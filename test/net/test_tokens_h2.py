@@ -16,10 +16,9 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def tokens(outside):
-    from conftest import make_world
-    world = make_world(outside)
-    made = TokenWorld(world)
+def tokens(lasting_world):
+    world = lasting_world()
+    made = world.keep(TokenWorld(world))
     www = made.work / "www"
     www.mkdir()
     for name in ("a", "b", "c"):
@@ -38,9 +37,7 @@ def tokens(outside):
     made.wait_port(UPGRADE_PORT)
     (made.work / "body").write_bytes(b"".join(frame(1, 5, 1, b"\x82\x84") for _ in range(60000)))
     (made.work / "small").write_bytes(b"x" * 100)
-    yield made
-    made.close()
-    world.close()
+    return made
 
 
 def frame(kind, flags, stream, payload):

@@ -69,14 +69,14 @@ class Stage:
     def __init__(self, world, outside):
         self.world, self.clients, self.sent = world, [], []
         work = world.daemon.work
-        self.resolver = Resolver(work, {LLM: [lab.OUTSIDE4]})
+        world.keep(Resolver(work, {LLM: [lab.OUTSIDE4]}))
         world.daemon.resolv_conf.write_text(f"nameserver {RESOLVER}\n")
         (work / "sink").touch()
-        self.sink = outside.popen([sys.executable, "-c", SINK, lab.OUTSIDE4, str(work / "sink")], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        world.keep(outside.popen([sys.executable, "-c", SINK, lab.OUTSIDE4, str(work / "sink")], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         world.put("stopped.yaml", llm_policy("agents/stopped", port=80, tokens={"exfiltration": "drop"}))
         world.put(f"{CONTROL}.yaml", f"kind: {CONTROL}\n")
         self.stopped = world.cgroup("agents/stopped")
-        self.tokens = TokenWorld(world)
+        self.tokens = world.keep(TokenWorld(world))
         www = work / "www" / "a"
         www.mkdir(parents=True)
         (www / CONTROL).write_text("ok")
@@ -158,10 +158,6 @@ class Stage:
             client.kill()
             client.communicate()
         self.stream.close()
-        self.tokens.close()
-        self.sink.kill()
-        self.sink.wait()
-        self.resolver.close()
 
 
 @pytest.fixture(scope="module")

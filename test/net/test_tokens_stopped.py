@@ -43,15 +43,14 @@ except OSError as e:
 
 
 @pytest.fixture(scope="module")
-def web(outside):
-    from conftest import make_world
-    world = make_world(outside)
+def web(lasting_world, outside):
+    world = lasting_world()
     work = world.daemon.work
-    resolver = Resolver(work, {LLM: [lab.OUTSIDE4]})
+    world.keep(Resolver(work, {LLM: [lab.OUTSIDE4]}))
     world.daemon.resolv_conf.write_text(f"nameserver {RESOLVER}\n")
     world.sink = work / "sink"
     world.sink.touch()
-    server = outside.popen(["/usr/bin/python3", "-c", SINK, lab.OUTSIDE4, str(world.sink)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    world.keep(outside.popen(["/usr/bin/python3", "-c", SINK, lab.OUTSIDE4, str(world.sink)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
     world.put("stopped.yaml", llm_policy("agents/stopped", port=80, tokens={"exfiltration": "drop"}))
     world.put("watched.yaml", llm_policy("agents/watched", port=80))
     world.put("audited.yaml", llm_policy("agents/audited", port=80, tokens={"exfiltration": "drop"}, enforcement="audit"))
@@ -59,11 +58,7 @@ def web(outside):
     world.start()
     for client in world.clients.values():
         until(lambda c=client: c.run(["curl", "-s", "-m", "3", f"http://{LLM}/"])[0] == 0, 20, "the server answers")
-    yield world
-    server.kill()
-    server.wait()
-    resolver.close()
-    world.close()
+    return world
 
 
 def talk(web, who, pieces):

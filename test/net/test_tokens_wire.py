@@ -94,26 +94,20 @@ S(("127.0.0.1", 8082), H).serve_forever()
 
 
 @pytest.fixture(scope="module")
-def wire(outside):
-    from conftest import make_world
-    world = make_world(outside)
-    made = TokenWorld(world)
+def wire(lasting_world, outside):
+    world = lasting_world()
+    made = world.keep(TokenWorld(world))
     world.put("partners.yaml", service("partners/api", None, (PARTNER_PORT, PARTNER_PORT, "TCP")),
               *(endpoint_slice("partners/api", [a], PARTNER_PORT, "TCP", f"p{PARTNER_PORT}-tcp") for a in (lab.PARTNER4, lab.PARTNER6)))
     world.change("wire.yaml", named("agents/agent", "to-partner", f"partners/api:{PARTNER_PORT}"),
                  named("tools/mcp-0", "from-outside", kind="Pod", sources=[{"cidr": f"{lab.GATEWAY4}/32"}, {"cidr": f"{lab.GATEWAY6}/128"}]),
                  service("tools/bodies", {"app": "mcp"}, (8082, 8082, "TCP")), named("agents/agent", "to-bodies", "tools/bodies:8082"))
-    made.servers = [outside.popen(["/usr/bin/python3", "-c", SERVER, lab.PARTNER4, str(PARTNER_PORT), str(made.log)], stdin=subprocess.DEVNULL,
-                                  stderr=subprocess.DEVNULL)]
+    world.keep(outside.popen(["/usr/bin/python3", "-c", SERVER, lab.PARTNER4, str(PARTNER_PORT), str(made.log)], stdin=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL))
     made.start(made.mcp, ["/usr/bin/python3", "-c", SERVER, lab.NODE4, str(PORT), str(made.log)])
     made.start(made.mcp, ["/usr/bin/python3", "-c", BODY_SERVER])
     made.wait_port(8082)
-    yield made
-    for server in made.servers:
-        server.kill()
-        server.wait()
-    made.close()
-    world.close()
+    return made
 
 
 def named(who, name, *endpoints, **options):

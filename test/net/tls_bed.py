@@ -160,16 +160,15 @@ def probes_of(pid):
 
 @pytest.fixture(scope="module")
 def bed(outside):
-    with tempfile.TemporaryDirectory(prefix="casad-tls-") as work:
-        b = Bed(Path(work))
+    with tempfile.TemporaryDirectory(prefix="casad-tls-") as work, contextlib.ExitStack() as ends:
+        b = ends.enter_context(contextlib.closing(Bed(Path(work))))
         server = b.serve()
+        ends.callback(server.wait)
+        ends.callback(server.kill)
         # The first process that runs a library is there before the probes are; a sleeping one keeps them.
         b.keeper = b.start(AGENT, ["/usr/bin/python3", "-c", "import ssl, time; time.sleep(600)"])
         until(lambda: b.watch.observed().get("probes", 0) >= 10, 10, "libssl has its probes")
         yield b
-        server.kill()
-        server.wait()
-        b.close()
 
 
 @pytest.fixture(autouse=True)
