@@ -53,7 +53,7 @@ class Program:
     def kill(self):
         if self.process:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)  # of 100,000 Pods the server has 7 GB to give back
             self.process = None
 
     def log_tail(self, lines=20):
