@@ -60,6 +60,9 @@ void write_status(MetricsWriter& out, const StatusView& status) {
       .sample(status.problems.size());
   out.family("casad_generation", kGauge, "The generation of the policies in force; 0: none yet.")
       .sample(status.generation);
+  out.family("casad_generations_total", kCounter,
+             "How often what is in force was made anew from everything, or followed what had changed.");
+  for (const auto& [made, times] : status.made) out.sample({{"made", made}}, times);
   out.family("casad_source_up", kGauge, "Whether a source of objects is well: /v1/status says why not.");
   for (const auto& source : status.sources)
     out.sample({{"source", source.kind}, {"location", source.location}}, source.problem.empty() ? 1 : 0);

@@ -44,6 +44,8 @@ struct StatusView {
     std::size_t used = 0, capacity = 0;
   };
   std::vector<MapUse> maps;
+  // How often what is in force was made "anew", from everything that there is, or "followed" what had changed, by that word.
+  std::map<std::string, std::uint64_t> made;
   std::map<std::string, std::string> features;  // "sweep": "on" or "off: why"
   // Times without the programs at the enforcement root, as this run saw them, oldest first.
   struct Gap {

@@ -171,6 +171,7 @@ class Daemon final : public api::State {
   bool all_due_ = true, places_due_ = false;  // what the next rebuild is to look at
   bool reports_stale_ = false;                // compiled_'s reports are older than its rows
   bool sweep_due_ = false;                    // live flows may be allowed no longer
+  std::uint64_t times_anew_ = 0, times_followed_ = 0;
   std::chrono::steady_clock::time_point rebuilt_, followed_;
   std::chrono::steady_clock::duration rebuild_took_{}, follow_took_{}, settle_took_{};
   bool fresh_attachment_ = false;  // what went on before it is still to be looked through

@@ -107,6 +107,7 @@ void Daemon::rebuild() {
   after_commit(*committed);
   rebuilt_ = steady_clock::now();
   rebuild_took_ = rebuilt_ - begin;
+  ++times_anew_;
 }
 
 // False: all has to be made anew.
@@ -137,6 +138,7 @@ bool Daemon::follow() {
   settle_soon();
   followed_ = steady_clock::now();
   follow_took_ = followed_ - begin;
+  ++times_followed_;
   spdlog::debug("generation {} is in force: {} changes followed", datapath_->generation(), changes->size());
   return true;
 }

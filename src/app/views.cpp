@@ -57,6 +57,7 @@ api::StatusView Daemon::status() const {
                  {"services", snapshot_.services.size()},
                  {"namespaces", snapshot_.mas_namespaces.size()}};
   for (const auto& use : datapath_->map_use()) view.maps.push_back({use.name, use.used, use.capacity});
+  view.made = {{"anew", times_anew_}, {"followed", times_followed_}};
   view.features = datapath_->features();
   view.enforcement_gaps = gaps_;
   return view;

@@ -27,6 +27,16 @@ std::string key_of(NameKind kind, std::string_view ns, std::string_view name) {
   return fmt::format("{}\t{}\t{}", static_cast<int>(kind), ns, name);
 }
 
+Status write_all(const Fd& fd, std::string_view text, const std::string& path) {
+  while (!text.empty()) {
+    ssize_t n = ::write(fd.get(), text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno(errno, "cannot write {}", path);
+    text.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
 struct Range {
   std::uint32_t first, last;
 };
@@ -44,8 +54,8 @@ std::uint32_t Allocator::number_of(NameKind kind, std::string_view ns, std::stri
   std::uint32_t number = range.first + fnv1a(key) % (range.last - range.first + 1);
   while (taken.contains(number)) number = number == range.last ? range.first : number + 1;
   taken.emplace(number, key);
+  unsaved_.push_back(key);
   numbers_.emplace(std::move(key), number);
-  dirty_ = true;
   return number;
 }
 
@@ -71,6 +81,7 @@ Status Allocator::load(const std::string& path) {
                 kHeader);
   std::size_t number_of_line = 1;
   while (std::getline(in, line)) {
+    if (in.eof()) break;  // a crash while it was written: no kernel has that number
     ++number_of_line;
     auto tab = line.find('\t');
     std::uint32_t number = 0;
@@ -90,22 +101,33 @@ Status Allocator::load(const std::string& path) {
 }
 
 Status Allocator::save(const std::string& path) {
-  if (!dirty_) return {};
+  if (unsaved_.empty()) return {};
+  Status saved = whole_ ? save_whole(path) : append(path);
+  if (!saved && !whole_) saved = save_whole(path);  // it was taken away, or the disk was full
+  whole_ = !saved;  // what was begun may end in half a line
+  if (saved) unsaved_.clear();
+  return saved;
+}
+
+Status Allocator::save_whole(const std::string& path) const {
   std::string text(kHeader);
   text += '\n';
   for (const auto& [key, number] : numbers_) text += fmt::format("{}\t{}\n", number, key);
   std::string next = path + ".next";
   Fd fd(::open(next.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!fd) return fail_errno(errno, "cannot write {}", next);
-  std::size_t done = 0;
-  while (done < text.size()) {
-    ssize_t n = ::write(fd.get(), text.data() + done, text.size() - done);
-    if (n < 0) return fail_errno(errno, "cannot write {}", next);
-    done += static_cast<std::size_t>(n);
-  }
+  TRY(write_all(fd, text, next));
   if (::rename(next.c_str(), path.c_str()) != 0) return fail_errno(errno, "cannot rename {} to {}", next, path);
-  dirty_ = false;
   return {};
+}
+
+// A Pod without an owner, of which there may be very many, is a number each.
+Status Allocator::append(const std::string& path) const {
+  Fd fd(::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+  if (!fd) return fail_errno(errno, "cannot write {}", path);
+  std::string text;
+  for (const auto& key : unsaved_) text += fmt::format("{}\t{}\n", numbers_.at(key), key);
+  return write_all(fd, text, path);
 }
 
 }  // namespace casa::identity

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "base/error.h"
 #include "policy/objects.h"
@@ -26,15 +27,19 @@ class Allocator {
 
   // `path`: one line a number; absent is empty. A line that cannot be read is an error: guessing could merge two names.
   Status load(const std::string& path);
-  // Writes beside and renames; does nothing when no number was given out since.
+  // Adds what was given out since; the first time writes all of it, beside, and renames. A line without an end, from a crash, is none.
   Status save(const std::string& path);
   [[nodiscard]] std::size_t size() const { return numbers_.size(); }
 
  private:
+  [[nodiscard]] Status save_whole(const std::string& path) const;
+  [[nodiscard]] Status append(const std::string& path) const;
+
   std::unordered_map<std::string, std::uint32_t> numbers_;     // "kind\tns\tname"
   std::unordered_map<std::uint32_t, std::string> identities_;  // in use
   std::unordered_map<std::uint32_t, std::string> policies_;
-  bool dirty_ = false;
+  std::vector<std::string> unsaved_;  // keys of numbers_
+  bool whole_ = true;                 // the file is to be written from its start
 };
 
 }  // namespace casa::identity

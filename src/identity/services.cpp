@@ -52,6 +52,8 @@ void SnapshotBuilder::add_selected(const Service& service, ServiceInfo& info) {
 }
 
 Backend SnapshotBuilder::backend_of(const IpAddress& ip) {
+  if (auto row = out_.addresses.find(ip); row != out_.addresses.end() && row->second == CASA_ID_UNKNOWN)
+    return {CASA_ID_UNKNOWN, {}, ip, 0};
   for (const Pod* pod : objects_.pods_at(ip)) {
     if (pod->finished || pod->host_network || !has_address(*pod, ip)) continue;
     const Workload& w = out_.workloads.at(workload_name(*pod));

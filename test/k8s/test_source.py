@@ -9,6 +9,7 @@ from access import CACHE_SECONDS, ServiceAccount, in_cluster, kubeconfig, rules_
 from cluster import ADDRESS4
 from cluster import PORT as PORT_OF_SERVER
 from harness import kube
+from harness.kernel_maps import Addresses, key_of
 from harness.objects import namespace as namespace_object
 from harness.objects import policy
 from harness.world import until
@@ -24,6 +25,7 @@ STATUS = 20.0  # s, to what a policy's status says: the nodes take turns
 STORM = 30.0  # s, from the last write of a storm
 SLACK = 5.0  # s, for a machine with other work
 PORT, OTHER_PORT = 8080, 8081
+UNKNOWN = 4  # CASA_ID_UNKNOWN (casa/abi/types.h)
 
 
 @pytest.fixture
@@ -148,6 +150,45 @@ def test_pods(api, node, namespace):
     shows(lambda: "10.244.1.31" not in addresses(node, f"{namespace}/agent"), "it is done, and its address free")
     api.delete("Pod", f"{namespace}/{first['metadata']['name']}")
     shows(lambda: not addresses(node, f"{namespace}/agent"), "no pod")
+
+
+def made(node, how):
+    """How often casad has made what is in force "anew", or has "followed" what changed."""
+    return int(metric(node, f'casad_generations_total{{made="{how}"}}')[0].split()[-1])
+
+
+def test_changes_of_pods_are_followed(api, node, namespace):
+    """What Pods go through day by day makes nothing anew; what contradicts does, and opens nothing meanwhile."""
+    tool, callers = f"{namespace}/tool", f"{namespace}/agent"
+    kernel = Addresses(node.daemon.bpffs)
+    api.apply(policy(callers, f"{namespace}/front:80"))
+    options = {"node": "node-b", "labels": {"app": "tool"}, "containers": [kube.container(ports=[PORT])]}
+    service = kube.Service(f"{namespace}/front", {"app": "tool"}, [kube.ServicePort(80, PORT)], ["10.96.0.91"])
+    api.put(things.of_service(service)[0])
+    shows(lambda: endpoint(node, f"{namespace}/front"), "the endpoint")
+    api.put(things.pod(callers, ["10.244.1.60"], "node-b"))
+    shows(lambda: kernel.identity(key_of("10.244.1.60")), "the caller")
+    time.sleep(1)
+    anew, followed = made(node, "anew"), made(node, "followed")
+    pod = api.put(things.pod(tool, ["10.244.1.50"], **options))
+    shows(lambda: kernel.identity(key_of("10.244.1.50")), "its address in the kernel")
+    assert shows(lambda: verdict(node, callers, f"{namespace}/front:80") == "ALLOWED", "the Service's first endpoint")
+    api.patch("Pod", tool, {"status": {"podIP": "10.244.1.51", "podIPs": [{"ip": "10.244.1.51"}]}}, part="status")
+    shows(lambda: kernel.identity(key_of("10.244.1.51")) and not kernel.identity(key_of("10.244.1.50")), "its other address")
+    shows(lambda: endpoint(node, f"{namespace}/front")[1] == [f"10.244.1.51:{PORT}", "10.96.0.91:80"], "what is told of it")
+    other = api.put(things.pod(f"{namespace}/other", ["10.244.1.50"], "node-b"))
+    shows(lambda: kernel.identity(key_of("10.244.1.50")), "the address of another pod now")
+    assert kernel.identity(key_of("10.244.1.50")) != kernel.identity(key_of("10.244.1.51"))
+    assert made(node, "anew") == anew and made(node, "followed") > followed
+    # Two that claim one address: it is nobody's, until one of them gives it up.
+    api.patch("Pod", f"{namespace}/other", {"status": {"podIP": "10.244.1.51", "podIPs": [{"ip": "10.244.1.51"}]}}, part="status")
+    shows(lambda: kernel.identity(key_of("10.244.1.51")) == UNKNOWN, "a contested address")
+    assert any("10.244.1.51" in p for p in problems(node)) and made(node, "anew") > anew
+    api.delete("Pod", f"{namespace}/{other['metadata']['name']}")
+    shows(lambda: kernel.identity(key_of("10.244.1.51")) not in (0, UNKNOWN), "it is the first one's again")
+    api.delete("Pod", f"{namespace}/{pod['metadata']['name']}")
+    shows(lambda: not kernel.identity(key_of("10.244.1.51")), "nobody's")
+    shows(lambda: endpoint(node, f"{namespace}/front")[0] != "resolved", "no endpoint")
 
 
 def test_services_and_slices(api, node, namespace):

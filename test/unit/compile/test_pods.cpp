@@ -139,6 +139,40 @@ TEST_CASE("nobody inherits a policy by a name") {
   CHECK(owner_of_cgroup(w, "kubepods/burstable/podcc-dd") == job);
 }
 
+TEST_CASE("what stands for a contested address stands for nobody, behind a Service least of all") {
+  auto slice = [](const std::string& endpoint) {
+    return std::string(
+               "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: mcp-2, namespace: tools, "
+               "labels: "
+               "{kubernetes.io/service-name: mcp}}\naddressType: IPv4\nports: [{name: http, port: 8080}]\nendpoints: "
+               "[{addresses: [10.0.0.2]") +
+           endpoint + "}]\n---\n";
+  };
+  auto node_of = [](const std::string& name, const std::string& uid) {
+    return pod({.ns = "tools",
+                .name = name,
+                .kind = "StatefulSet",
+                .owner = "mcp",
+                .uid = uid,
+                .ip = "10.0.0.2",
+                .spec = ", hostNetwork: true"});
+  };
+  std::string two = pod({.ns = "other", .name = "a", .kind = "Job", .owner = "a", .uid = "1-1", .ip = "10.0.0.2"}) +
+                    pod({.ns = "other", .name = "b", .kind = "Job", .owner = "b", .uid = "1-2", .ip = "10.0.0.2"});
+  for (const std::string& who :
+       {slice(""), slice(", targetRef: {kind: Pod, name: mcp-0, namespace: tools}") + node_of("mcp-0", "aa-bb")}) {
+    World w(kPolicies + pod({}) + two + who);
+    w.join("node-a");
+    w.compile();
+    REQUIRE(w.compiled.image.addresses.at(*parse_ip("10.0.0.2")) == CASA_ID_UNKNOWN);
+    for (const auto& [key, payload] : w.compiled.image.policy) {
+      CHECK(key.peer != CASA_ID_UNKNOWN);
+      CHECK(key.peer != w.id("other", "a"));
+      CHECK(key.peer != w.id("other", "b"));
+    }
+  }
+}
+
 TEST_CASE("a Pod that is gone keeps its workload until its cgroup is gone") {
   World w(kPolicies + pod({}));
   w.join("node-a");
