@@ -22,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "../run_until.h"
 #include "dns/resolver.h"
 
 namespace casa::dns::test {
@@ -235,13 +236,7 @@ struct Fixture {
   }
   [[nodiscard]] NameState state(const std::string& fqdn) const { return resolver->states().at(fqdn); }
   bool until(const std::function<bool()>& condition, std::chrono::milliseconds most = 5s) {
-    auto end = std::chrono::steady_clock::now() + most;
-    while (!condition()) {
-      if (std::chrono::steady_clock::now() >= end) return false;
-      io.restart();
-      io.run_one_for(10ms);
-    }
-    return true;
+    return casa::test::run_until(io, condition, most);
   }
   void run_for(std::chrono::milliseconds time) {
     io.restart();

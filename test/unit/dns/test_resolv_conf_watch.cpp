@@ -50,12 +50,7 @@ struct WatchFixture {
   }
   // The next news, or nothing within the time.
   std::string next(std::chrono::milliseconds most = 3s) {
-    auto end = std::chrono::steady_clock::now() + most;
-    while (heard.size() == taken && std::chrono::steady_clock::now() < end) {
-      io.restart();
-      io.run_one_for(10ms);
-    }
-    return heard.size() == taken ? "" : heard[taken++];
+    return casa::test::run_until(io, [&] { return heard.size() > taken; }, most) ? heard[taken++] : "";
   }
 
   fs::path top, file = "";

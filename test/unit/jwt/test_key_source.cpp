@@ -3,6 +3,7 @@
 
 #include <chrono>
 
+#include "../run_until.h"
 #include "jwt/key_source.h"
 #include "key_server.h"
 
@@ -36,12 +37,7 @@ struct Watched {
   }
   template <typename Done>
   bool until(Done done) {
-    auto end = std::chrono::steady_clock::now() + milliseconds{4000};
-    while (!done() && std::chrono::steady_clock::now() < end) {
-      io.restart();
-      io.run_for(milliseconds{5});
-    }
-    return done();
+    return casa::test::run_until(io, done, milliseconds{4000});
   }
   bool problem(const char* part) {
     bool found = until([&] { return !problems.empty() && problems.back().find(part) != std::string::npos; });

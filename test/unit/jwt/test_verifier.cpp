@@ -9,6 +9,7 @@
 #include <fstream>
 #include <map>
 
+#include "../run_until.h"
 #include "jwt/token_room.h"
 #include "keys.h"
 
@@ -28,11 +29,7 @@ struct Bench {
   bool offer(const std::string& token) { return verifier->offer(sha256(token), token); }
   // Runs the executor until there are so many verdicts, or a while has passed.
   void wait(std::size_t count) {
-    auto until = std::chrono::steady_clock::now() + milliseconds{5000};
-    while (verdicts.size() < count && std::chrono::steady_clock::now() < until) {
-      io.restart();
-      io.run_for(milliseconds{5});
-    }
+    casa::test::run_until(io, [&] { return verdicts.size() >= count; });
     REQUIRE(verdicts.size() == count);
   }
   void settle() {

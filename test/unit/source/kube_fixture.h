@@ -54,13 +54,7 @@ struct KubeFixture {
     });
   }
   bool until(const std::function<bool()>& condition, std::chrono::milliseconds most = 5s) {
-    auto end = std::chrono::steady_clock::now() + most;
-    while (!condition()) {
-      if (std::chrono::steady_clock::now() >= end) return false;
-      io.restart();
-      io.run_one_for(10ms);
-    }
-    return true;
+    return casa::test::run_until(io, condition, most);
   }
   bool until_heard(const std::string& line) {
     return until([&] { return heard(line) != 0; });

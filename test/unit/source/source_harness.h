@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "../run_until.h"
 #include "source/directory.h"
 
 namespace casa::source::test {
@@ -120,13 +121,7 @@ struct Fixture {
     recorder.log.clear();
   }
   bool until(const std::function<bool()>& condition, std::chrono::milliseconds most = 5s) {
-    auto end = std::chrono::steady_clock::now() + most;
-    while (!condition()) {
-      if (std::chrono::steady_clock::now() >= end) return false;
-      io.restart();
-      io.run_one_for(10ms);
-    }
-    return true;
+    return casa::test::run_until(io, condition, most);
   }
   bool until_synced(int more = 1) {
     int wanted = recorder.synced + more;

@@ -305,17 +305,10 @@ TEST_CASE("a client's certificate, and authorities in a file that is read for ea
   f.options.node_name.clear();
   KubernetesSource source(io, access, f.recorder, f.options);
   source.start();
-  auto until = [&](const std::function<bool()>& condition) {
-    auto end = std::chrono::steady_clock::now() + 5s;
-    while (!condition() && std::chrono::steady_clock::now() < end) {
-      io.restart();
-      io.run_one_for(10ms);
-    }
-    return condition();
-  };
-  REQUIRE(until([&] { return f.recorder.health.find("its certificate is not trusted") != std::string::npos; }));
+  REQUIRE(casa::test::run_until(
+      io, [&] { return f.recorder.health.find("its certificate is not trusted") != std::string::npos; }));
   replace_file(dir / "ca.crt", authority.pem());
-  CHECK(until([&] { return f.recorder.synced == 1; }));
+  CHECK(casa::test::run_until(io, [&] { return f.recorder.synced == 1; }));
   source.stop();
 }
 
