@@ -218,6 +218,7 @@ Documents::Counts Documents::count(bool api) const {
 
 std::vector<std::string> Documents::problems() const {
   std::vector<std::string> found;
+  found.reserve(with_problem_.size() + shadowed_.size());
   for (const auto& origin : with_problem_) found.push_back(documents_.at(origin).problem);
   for (const auto& [key, origins] : shadowed_) {
     auto holder = file_of_.find(key);

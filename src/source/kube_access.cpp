@@ -87,7 +87,7 @@ Result<std::string> decode_base64(const std::string& text) {
                                static_cast<int>(text.size())) >= 0 &&
               EVP_DecodeFinal(context.get(), out + have, &more) == 1;
   if (!good) return fail(ErrorCode::kInvalidArgument, "not base64");
-  bytes.resize(static_cast<std::size_t>(have + more));
+  bytes.resize(static_cast<std::size_t>(have) + static_cast<std::size_t>(more));
   return bytes;
 }
 

@@ -143,6 +143,7 @@ void KubernetesSource::Impl::set_addresses(std::vector<IpAddress> addresses) {
 
 std::vector<KubernetesResource> KubernetesSource::Impl::resources() const {
   std::vector<KubernetesResource> all;
+  all.reserve(reflectors_.size());
   for (const auto& reflector : reflectors_) all.push_back(reflector->describe());
   return all;
 }

@@ -30,7 +30,7 @@ class KubeWriter::Impl : public std::enable_shared_from_this<Impl> {
     if (stopped_ || waiting_.size() >= kMaxWaiting) return false;
     waiting_.emplace_back(std::move(request), std::move(done));
     if (!std::exchange(running_, true))
-      asio::co_spawn(io_, run(shared_from_this()), [self = shared_from_this()](std::exception_ptr error) {
+      asio::co_spawn(io_, run(shared_from_this()), [self = shared_from_this()](const std::exception_ptr& error) {
         // What a `done` threw is its owner's; the rest goes out with the next request.
         self->running_ = false;
         if (error) self->connection_.close();

@@ -279,10 +279,13 @@ asio::awaitable<Reflector::Outcome> Reflector::watch() {
     bool ended = piece->empty();
     Status taken = ended ? split.finish() : split.feed(*piece);
     if (stopped_) co_return Outcome::kFailed;
-    if (!taken) fault_ = std::move(taken).error().context;
-    // What cannot be read is left behind with a list.
-    if (!taken && !ended_by_event_) version_.clear();
-    if (!taken || ended) break;
+    if (!taken) {
+      // What cannot be read is left behind with a list.
+      if (!ended_by_event_) version_.clear();
+      fault_ = std::move(taken).error().context;
+      break;
+    }
+    if (ended) break;
   }
   heard_.reset();
   co_return end_watch(broken, Clock::now() - began);
