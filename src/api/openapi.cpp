@@ -158,7 +158,13 @@ constexpr std::string_view kSchemas = R"json("schemas": {
     "problem": {"type": "string", "description": "Absent when all is well."},
     "documents": {"type": "integer"}, "objects": {"type": "integer"}, "badDocuments": {"type": "integer"},
     "lastChange": {"$ref": "#/components/schemas/Time"},
-    "lastContact": {"$ref": "#/components/schemas/Time", "description": "Of a server: when it last said anything."}}},
+    "lastContact": {"$ref": "#/components/schemas/Time", "description": "Of a server: when it last said anything."},
+    "resources": {"type": "array", "items": {"$ref": "#/components/schemas/Resource"}, "description": "Of a server: what is asked for."}}},
+  "Resource": {"type": "object", "required": ["name", "state", "objects"], "properties": {
+    "name": {"type": "string", "description": "As in Pods of this node."},
+    "state": {"type": "string", "enum": ["listing", "watching", "absent", "forbidden", "failing"], "description": "absent: the server does not know it, and is asked again."},
+    "objects": {"type": "integer", "description": "Known now."},
+    "problem": {"type": "string", "description": "What the server did, while forbidden or failing."}}},
   "MapUse": {"type": "object", "required": ["name", "used", "capacity"], "properties": {
     "name": {"type": "string"}, "used": {"type": "integer"}, "capacity": {"type": "integer"}}},
   "Policy": {"type": "object", "required": ["kind", "namespace", "name", "phase", "allowedEndpoints", "allowedSources"], "properties": {

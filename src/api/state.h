@@ -17,13 +17,21 @@ namespace casa::api {
 
 using Time = std::chrono::system_clock::time_point;
 
+struct ResourceView {
+  std::string name;   // "Pods of this node"
+  std::string state;  // "listing", "watching", "absent", "forbidden", "failing"
+  std::size_t objects = 0;
+  std::string problem;  // empty when well
+};
+
 struct SourceView {
   std::string kind;      // "directory", "kubernetes"
   std::string location;  // path; "in-cluster"
   std::string problem;   // empty when well
   std::size_t documents = 0, objects = 0, bad_documents = 0;
   std::optional<Time> last_change;
-  std::optional<Time> last_contact;  // of a server: when it last said anything
+  std::optional<Time> last_contact;     // of a server: when it last said anything
+  std::vector<ResourceView> resources;  // of a server: what is asked for
 };
 
 struct StatusView {

@@ -26,6 +26,13 @@ void write(JsonWriter& out, const SourceView& source) {
   out.field("documents", source.documents).field("objects", source.objects).field("badDocuments", source.bad_documents);
   optional_time(out, "lastChange", source.last_change);
   optional_time(out, "lastContact", source.last_contact);
+  if (!source.resources.empty()) out.key("resources").begin_array();
+  for (const auto& resource : source.resources) {
+    out.begin_object().field("name", resource.name).field("state", resource.state).field("objects", resource.objects);
+    optional_text(out, "problem", resource.problem);
+    out.end_object();
+  }
+  if (!source.resources.empty()) out.end_array();
   out.end_object();
 }
 

@@ -122,6 +122,9 @@ std::vector<api::SourceView> Daemon::source_views() const {
                    {}});
   if (auto contact = kubernetes_->last_contact())
     views.back().last_contact = std::chrono::system_clock::now() - (std::chrono::steady_clock::now() - *contact);
+  for (auto& resource : kubernetes_->resources())
+    views.back().resources.push_back(
+        {std::move(resource.name), source::to_string(resource.state), resource.objects, std::move(resource.problem)});
   return views;
 }
 

@@ -48,6 +48,14 @@ void print_source(std::FILE* out, const element& source) {
   if (std::string bad = scalar(source, "badDocuments"); bad != "0") text += fmt::format(", {} bad", bad);
   if (std::string problem = scalar(source, "problem"); !problem.empty()) text += "; " + problem;
   print_line(out, "source", text);
+  std::string resources;
+  for_items(source, "resources", [&](const element& resource) {
+    std::string state = scalar(resource, "state");
+    resources +=
+        fmt::format("{}{} {}", resources.empty() ? "" : ", ", scalar(resource, "objects"), scalar(resource, "name"));
+    if (state != "watching") resources += fmt::format(" ({})", state);
+  });
+  print_line(out, "watched", resources);
 }
 
 void print_status(std::FILE* out, const element& status) {

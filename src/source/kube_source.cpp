@@ -25,6 +25,17 @@ constexpr std::size_t kMaxVersionBytes = 64 * 1024;
 
 }  // namespace
 
+const char* to_string(KubernetesResource::State state) {
+  switch (state) {
+    case KubernetesResource::State::kListing: return "listing";
+    case KubernetesResource::State::kWatching: return "watching";
+    case KubernetesResource::State::kAbsent: return "absent";
+    case KubernetesResource::State::kForbidden: return "forbidden";
+    case KubernetesResource::State::kFailing: return "failing";
+  }
+  return "";
+}
+
 class KubernetesSource::Impl : public std::enable_shared_from_this<Impl>, private ReflectorListener {
  public:
   Impl(asio::io_context& io, KubeAccess access, Handler& handler, KubernetesOptions options)

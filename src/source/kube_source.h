@@ -53,6 +53,9 @@ struct KubernetesResource {
   std::string problem;      // a sentence, while kForbidden or kFailing
 };
 
+// "watching"
+const char* to_string(KubernetesResource::State state);
+
 class KubernetesSource {
  public:
   KubernetesSource(boost::asio::io_context& io, KubeAccess access, Handler& handler, KubernetesOptions options = {});

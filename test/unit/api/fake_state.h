@@ -110,6 +110,8 @@ class FakeState : public api::State {
     view.sources = {{"directory", "/etc/casad/policies.d", "", 3, 5, 1, at("2026-11-24T01:51:33Z"), {}},
                     {"kubernetes", "in-cluster", "", 7, 7, 0, {}, at("2026-11-24T01:51:34Z")},
                     {"directory", "/gone", "it is gone", 0, 0, 0, {}, {}}};
+    view.sources[1].resources = {{"CASAPolicies", "watching", 2, ""},
+                                 {"Services", "forbidden", 5, "does not allow to list Services"}};
     view.counts = {{"policies", 2}, {"workloads", 2}};
     view.maps = {{"casa_policy", 10, 1000}};
     view.features = {{"sweep", "on"}, {"tcx", "off: kernel 6.1"}};

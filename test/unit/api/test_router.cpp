@@ -153,6 +153,15 @@ TEST_CASE_METHOD(Fixture, "an FQDN's endpoint: its own fields, and it is where i
   CHECK(items("/v1/endpoints?limit=1&cursor=" + next, "fqdn") == Strings{"nobody.llm.example"});
 }
 
+TEST_CASE_METHOD(Fixture, "what an API server is asked for") {
+  auto body = get("/v1/status").body;
+  CHECK_THAT(body, ContainsSubstring(R"("lastContact":"2026-11-24T01:51:34.000Z","resources":[)"
+                                     R"({"name":"CASAPolicies","state":"watching","objects":2},)"
+                                     R"({"name":"Services","state":"forbidden","objects":5,)"
+                                     R"("problem":"does not allow to list Services"}]})"));
+  CHECK(body.find("resources") == body.rfind("resources"));
+}
+
 TEST_CASE_METHOD(Fixture, "the name that a denial is about") {
   auto asked = test::flow(9, CASA_DENIED, CASA_REASON_DNS_NAME_NOT_ALLOWED, std::chrono::system_clock::now());
   asked.asked_name = std::make_shared<const std::string>("(52).evil.example");

@@ -185,6 +185,7 @@ TEST_CASE("status") {
   CHECK_THAT(asked.out.text(), ContainsSubstring("state        enforcing") &&
                                    ContainsSubstring("generation   7 since 2026-11-24T01:51:34.000Z") &&
                                    ContainsSubstring("5 objects from 3 documents, 1 bad") &&
+                                   ContainsSubstring("watched      2 CASAPolicies, 5 Services (forbidden)\n") &&
                                    ContainsSubstring("it is gone") && ContainsSubstring("2 policies, 2 workloads") &&
                                    ContainsSubstring("casa_policy: 10 of 1000") &&
                                    ContainsSubstring("tcx: off: kernel 6.1"));
