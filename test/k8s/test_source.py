@@ -82,8 +82,17 @@ def problems(node):
     return ask(node, "/v1/status")["problems"]
 
 
+def server(node):
+    return next(s for s in ask(node, "/v1/status")["sources"] if s["kind"] == "kubernetes")
+
+
 def problem_of_server(node):
-    return next(s.get("problem") for s in ask(node, "/v1/status")["sources"] if s["kind"] == "kubernetes")
+    return server(node).get("problem")
+
+
+def states(node):
+    """Of what the server is asked for, by its name."""
+    return {r["name"]: r["state"] for r in server(node)["resources"]}
 
 
 def shows(condition, what, timeout=SHOWN):
@@ -426,9 +435,11 @@ def test_an_account_without_a_right_is_told_which(cluster, namespace, new_node):
         until(node.daemon.api_socket.exists, 10, "casad's API")
         told = shows(lambda: [p for p in problems(node) if "casapolicies" in p], "the missing right", 15)
         assert len(told) == 1 and not node.daemon.api.is_ready()
+        assert states(node)["CASAPolicies"] == "forbidden" and states(node)["MultiAgentSystems"] != "forbidden"
         account.allow(rules_of_casad())
         node.daemon.wait_ready(BACK)
         well(node)
+        shows(lambda: set(states(node).values()) == {"watching"}, "each kind is watched")
         account.allow(poor)
         cluster.restart()  # rights are looked at when a request begins
         shows(lambda: any("casapolicies" in p for p in problems(node)), "the right taken away", BACK)
