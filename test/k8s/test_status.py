@@ -26,7 +26,8 @@ def nodes(cluster, account, tmp_path):
     try:
         for name in NODES:
             file = kubeconfig(tmp_path / name, cluster.url, cluster.pki.ca, account.token())
-            made.append(ClusterNode(cluster, file, node_name=name).start())
+            made.append(ClusterNode(cluster, file, node_name=name))
+            made[-1].start()
         yield made
     finally:
         cluster.mend()
