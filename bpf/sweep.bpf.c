@@ -5,6 +5,7 @@
  * connection ends too. The packets of such a flow are dropped in any case.
  */
 #include "lib/decide.h"
+#include "lib/own_call.h"
 #include "lib/peer.h"
 
 #include <bpf/bpf_core_read.h>
@@ -38,6 +39,8 @@ static __always_inline void casa_sweep_judge(const struct casa_sk *s, casa_u32 g
     int resolves = s->direction == CASA_EGRESS && s->remote_port == CASA_DNS_PORT &&
                    casa_is_resolver(e->remote, CASA_DNS_PORT, gen);
     question.peer = resolves ? CASA_ID_DNS : casa_identity_of_address(e->remote, gen);
+    if (casa_was_own_call(s->subject, s->peer, question.peer, s->direction))
+      question.peer = s->peer;
   }
   casa_decide(&question, &decision);
   e->peer = question.peer;

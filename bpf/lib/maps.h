@@ -162,6 +162,14 @@ struct {
 
 struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, CASA_MAX_OWN_CALLS);
+  __type(key, struct casa_own_call_key);
+  __type(value, casa_u64);
+  CASA_PINNED;
+} casa_own_call SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
   __uint(max_entries, CASA_MAX_DENIALS);
   __type(key, struct casa_denial_key);
   __type(value, struct casa_denial);

@@ -9,6 +9,7 @@
 #define CASA_BPF_TCP_H
 
 #include "emit.h"
+#include "own_call.h"
 #include "peer.h"
 
 /* The subject of a socket, looked up once a generation. One that had a workload keeps it when its cgroup is gone. */
@@ -80,7 +81,8 @@ static __always_inline int casa_is_read(const struct casa_sk *note, const struct
     return 1;
   if (note->flags & CASA_SK_SAME_HOST)
     return !casa_is_enforced(casa_subject_flags(note->peer, config->gen));
-  return !(casa_in_force(bpf_map_lookup_elem(&casa_addr, note->remote), config->gen) & CASA_ADDR_HERE);
+  casa_u32 remote = casa_in_force(bpf_map_lookup_elem(&casa_addr, note->remote), config->gen);
+  return !(remote & CASA_ADDR_HERE) && !casa_was_own_call(note->subject, note->peer, remote, note->direction);
 }
 
 /* A conversation begins. */
@@ -128,6 +130,17 @@ static __always_inline void casa_note_packet(struct casa_sk *note, const struct 
   note->remote_port = p->remote_port;
 }
 
+/* Does what seems to be a call of the node's come from this workload itself? A SYN proves it anew, whatever came from there before. */
+static __always_inline int casa_is_own(struct __sk_buff *skb, const struct casa_packet *p, const struct casa_sk *note) {
+  if (p->protocol != IPPROTO_TCP || note->direction != CASA_INGRESS || note->peer != CASA_ID_HOST ||
+      note->flags & CASA_SK_SAME_HOST)
+    return 0;
+  int is_syn = p->tcp_flags & CASA_TCP_SYN;
+  if (!is_syn && casa_was_own_call(note->subject, p->known, note->peer, note->direction))
+    return 1;
+  return p->hook == CASA_INGRESS && casa_is_own_call(skb, note->subject, p->remote_port, is_syn);
+}
+
 /* Decides for note->subject and note->direction; fills the verdict and the peer. */
 static __noinline int casa_judge(struct __sk_buff *skb, struct casa_packet *p, casa_u32 flags,
                                  const struct casa_config *config, struct casa_sk *note) {
@@ -147,6 +160,10 @@ static __noinline int casa_judge(struct __sk_buff *skb, struct casa_packet *p, c
   casa_u32 port = note->direction == CASA_EGRESS ? p->remote_port : p->local_port;
   casa_u32 call = CASA_CALL(port, p->protocol, note->direction, note->flags & CASA_SK_SAME_HOST);
   casa_u64 answer = casa_answer(config->gen, note->subject, flags, note->peer, call);
+  if (CASA_VERDICT_OF(answer) != CASA_ALLOWED && casa_is_own(skb, p, note)) {
+    note->peer = note->subject;
+    answer = casa_answer(config->gen, note->subject, flags, note->peer, call);
+  }
   note->verdict = CASA_VERDICT_OF(answer);
   note->reason = CASA_REASON_OF(answer);
   note->rule = CASA_RULE_OF(answer);
@@ -278,6 +295,8 @@ static __noinline int casa_tcp_slow(struct __sk_buff *skb, struct casa_sk *state
       *state = note;
     return state && skb->len > p.payload && casa_is_read(&note, config) ? CASA_LOOK + CASA_LOOK_REQUESTS : CASA_PASS;
   }
+  if (hook == CASA_EGRESS && tcp_state == CASA_TCP_SYN_SENT && note.verdict == CASA_ALLOWED)
+    casa_note_own_call(skb, note.subject, note.peer, note.remote_port, note.gen);
   /* Nobody listens: the kernel refuses by itself, and the next packet, if any, is judged anew. */
   if (note.peer == CASA_ID_NOBODY)
     return 1;

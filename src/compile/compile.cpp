@@ -104,8 +104,13 @@ class Compiler {
         allow_pair(subject, backend, backend.port, p.protocol, reason, r);
         any = true;
       }
-      if (!service.cluster_ips.empty())
-        allow(subject, service.identity, CASA_EGRESS, static_cast<std::uint8_t>(p.protocol), port, reason, r);
+      if (service.cluster_ips.empty()) continue;
+      allow(subject, service.identity, CASA_EGRESS, static_cast<std::uint8_t>(p.protocol), port, reason, r);
+      // Whoever else is behind the port would see what lets a call in again that comes back to its Pod.
+      bool own = std::ranges::all_of(p.backends, [&](const Backend& b) { return b.identity == subject; });
+      if (own && !p.backends.empty() && p.protocol == Protocol::kTcp)
+        out_.image.policy.try_emplace({subject, service.identity, CASA_INGRESS, 0, port},
+                                      CASA_POLICY_PAYLOAD(CASA_REASON_NONE, r.number));
     }
     if (!found) return fmt::format("endpoint {} names a port that the Service does not have", where);
     if (!any) return fmt::format("endpoint {} has no addresses", where);

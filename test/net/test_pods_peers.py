@@ -125,10 +125,8 @@ def test_an_endpoint_comes_and_goes(stage, v):
 
 
 @BOTH
-def test_a_pod_calls_its_own_service(stage, v, request):
+def test_a_pod_calls_its_own_service(stage, v):
     """What comes back to the pod has the node's address as its source, as kube-proxy makes it, or else the pod would answer itself."""
-    if stage.node.enforced:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="the pod takes its own packet for one of the node's own"))
     there = stage.run("team/self", "Deployment", containers=[container(ports=[HTTP])])
     served = serve(there)
     service = stage.node.service("team/self", [there], ServicePort(WEB, HTTP))

@@ -24,6 +24,7 @@
 #define CASA_MAX_UDP_FLOWS 32768   /* casa_udp: conversations of UDP sockets */
 #define CASA_MAX_UDP_ASKED 4096    /* casa_udp_asked: pairs of a workload and somebody who asks it by UDP */
 #define CASA_UDP_ASKERS 32         /* conversations remembered of a pair; a power of two */
+#define CASA_MAX_OWN_CALLS 4096    /* casa_own_call: SYNs of Pods to their own Services, under way */
 #define CASA_MAX_TOKENS 65536      /* casa_token: tokens that the daemon found something about */
 #define CASA_MAX_EARLY 1024        /* casa_early: handshakes under way that brought data */
 #define CASA_MAX_TOKEN_PATHS 64    /* casa_token_path */
@@ -53,5 +54,6 @@
 #define CASA_LEARNT_IN_USE_SECONDS 60 /* a flow that uses a learnt address keeps it at least this long */
 #define CASA_LEARNT_SLOTS 4           /* names of one workload that may share one address */
 #define CASA_QUERY_SECONDS 30         /* an answer that comes later is nobody's */
+#define CASA_OWN_CALL_SECONDS 3       /* a SYN that left longer ago does not come back any more */
 
 #endif

@@ -78,7 +78,8 @@ CASA_ASSERT_SIZE(struct casa_cgpath_key, 256);
  *   1. (subject, peer, direction, protocol, port)   the rule for that port
  *   2. (subject, peer, direction, protocol, 0)      a rule for any port
  * port: the destination's port (ingress: the subject's own). (subject, peer, direction, 0, 0) is a mark for the reason of
- * a denial only: the peer is named by some rule. Payload: bits 0-7 enum casa_reason (an allow reason; CASA_REASON_NONE for
+ * a denial only: the peer is named by some rule. (subject, Service, INGRESS, 0, port) is a mark that permits nothing either:
+ * behind that port of the Service, which the subject may call, are Pods of the subject alone (casa_own_call). Payload: bits 0-7 enum casa_reason (an allow reason; CASA_REASON_NONE for
  * the mark), bits 8-31 rule number (index into the daemon's rule table, starting at 1).
  */
 struct casa_policy_key {
@@ -165,6 +166,23 @@ struct casa_udp_key { /* value: struct casa_sk */
   casa_u32 pad2;
 };
 CASA_ASSERT_SIZE(struct casa_udp_key, 32);
+
+/*
+ * casa_own_call: LRU hash. SYNs that a Pod sent to its own Service, as its policy says it may. One that kube-proxy leads back to that Pod
+ * comes with the node's address and another port, as it comes from a process of the node; but its number and timestamp, which only the
+ * Pod's kernel chose, are those that are here. Value: CLOCK_MONOTONIC nanoseconds of the SYN.
+ */
+struct casa_own_call_key {
+  casa_u32 subject;
+  casa_u8 address[16]; /* the Pod's own */
+  casa_u32 sequence;   /* of the SYN */
+  casa_u32 timestamp;  /* of the SYN: its TCP option; CASA_OWN_CALL_BACK: 0 */
+  casa_u16 port;       /* CASA_OWN_CALL_BACK: from which it came back */
+  casa_u16 stage;      /* CASA_OWN_CALL_* */
+};
+CASA_ASSERT_SIZE(struct casa_own_call_key, 32);
+#define CASA_OWN_CALL_LEFT 0 /* lets one SYN in */
+#define CASA_OWN_CALL_BACK 1 /* it came in: what follows it from that port is the same call */
 
 /*
  * casa_resolver: hash. Key: a trusted resolver. Payload: 1. Asked before casa_addr: such a peer is CASA_ID_DNS, if it is on

@@ -34,7 +34,8 @@
   X(TOKENS_HASHED, "tokensHashed")                                                                                     \
   X(FAIL_REQUEST, "failuresRequestStorage")                                                                            \
   X(FAIL_RAW_TOKEN, "failuresTokenHandOver")                                                                           \
-  X(ROOT_REPLACEMENTS, "rootReplacements") /* counted by the daemon; here, so that it survives it */
+  X(ROOT_REPLACEMENTS, "rootReplacements") /* counted by the daemon; here, so that it survives it */                   \
+  X(FAIL_OWN_CALL_INSERT, "failuresOwnCallInsert")
 
 enum casa_stat {
 #define CASA_STAT_ENUM(name, json) CASA_STAT_##name,

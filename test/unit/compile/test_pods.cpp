@@ -266,6 +266,60 @@ spec:
   CHECK(w.report("agent").message.find("is no Service of the cluster") != std::string::npos);
 }
 
+TEST_CASE("a Service that a workload may call, and behind which it is alone, is marked as its own") {
+  const std::string policy = R"(
+apiVersion: casa.io/v1alpha1
+kind: CASAPolicy
+metadata: {name: mcp, namespace: tools}
+spec:
+  targetRef: {kind: StatefulSet, name: mcp}
+  allowedEndpoints: [{name: mcp, namespace: tools, port: 80}, {name: mcp, namespace: tools, port: 81}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: mcp, namespace: tools}
+spec:
+  clusterIP: 10.96.0.5
+  ports:
+  - {name: http, port: 80, targetPort: 8080}
+  - {name: datagrams, port: 81, targetPort: 8081, protocol: UDP}
+  - {name: other, port: 82, targetPort: 8082}
+---
+)";
+  auto slice = [](const std::string& addresses) {
+    return R"(apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: mcp-2, namespace: tools, labels: {kubernetes.io/service-name: mcp}}
+addressType: IPv4
+ports: [{name: http, port: 8080}, {name: datagrams, port: 8081, protocol: UDP}, {name: other, port: 8082}]
+endpoints: [{addresses: [)" +
+           addresses + "]}]\n---\n";
+  };
+  World w(policy + pod({}) + mcp() + slice("10.244.0.8"));
+  w.join("node-a");
+  w.compile();
+  auto server = w.id("tools", "mcp");
+  auto service = casa::compile::identity_of(w.compiled.image, *parse_ip("10.96.0.5"));
+  auto is_marked = [&](std::uint16_t port) {
+    return w.compiled.image.policy.contains({server, service, CASA_INGRESS, 0, port});
+  };
+  CHECK(is_marked(80));
+  CHECK_FALSE(is_marked(81));  // UDP
+  CHECK_FALSE(is_marked(82));  // it may not call it
+  // The mark permits nothing, whoever seems to have the Service's address.
+  for (std::uint16_t port : {0, 80, 8080})
+    for (std::uint8_t protocol : {6, 17})
+      CHECK(w.ask(server, service, CASA_INGRESS, port, protocol, false).reason == CASA_REASON_SOURCE_NOT_ALLOWED);
+  for (const char* somebody : {"10.244.0.8, 10.244.0.7", "10.244.0.8, 192.0.2.7"}) {
+    w.say(policy + pod({}) + mcp() + slice(somebody));
+    w.compile();
+    CHECK_FALSE(is_marked(80));
+  }
+  w.say(policy + pod({}));
+  w.compile();
+  CHECK_FALSE(is_marked(80));
+}
+
 TEST_CASE("a Pod on its node's network") {
   World w(kPolicies + pod({.ip = "192.0.2.1", .spec = ", hostNetwork: true"}) + mcp(", hostNetwork: true"));
   w.join("node-a");
