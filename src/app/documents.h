@@ -30,6 +30,7 @@ class Documents {
   [[nodiscard]] const identity::ObjectSet& objects() const;
   // What changed of them since the last call (ObjectSet).
   [[nodiscard]] std::optional<identity::Changes> take_changes();
+  [[nodiscard]] bool has_changes() const { return objects().has_changes(); }
   // One sentence per document that is not in force as it stands.
   [[nodiscard]] std::vector<std::string> problems() const;
   // One sentence per object that a file and the API server both have, by the object.

@@ -117,7 +117,10 @@ bool Daemon::follow() {
   auto changes = documents_.take_changes();
   if (!changes || !may_commit()) return false;
   tell_problems();
-  if (changes->empty() && !places) return true;
+  if (changes->empty() && !places) {
+    if (reports_stale_) settle_soon();
+    return true;
+  }
   const identity::ObjectSet& objects = documents_.objects();
   auto followed = identity::follow(*changes, places, objects, node_facts({}, places), allocator_, snapshot_);
   if (!followed) return false;
@@ -161,8 +164,8 @@ void Daemon::settle_soon() {
 }
 
 void Daemon::refresh_reports() {
-  // What waits to be made anew is in the objects already, but not in the picture.
-  if (!reports_stale_ || all_due_) return;
+  // What is to be followed yet, or made anew, is in the objects already, but not in the picture: reports of it come after that.
+  if (!reports_stale_ || all_due_ || documents_.has_changes()) return;
   reports_stale_ = false;
   compile::refresh(documents_.objects(), snapshot_, allocator_, config_.audit, compiled_);
   if (status_writer_) status_writer_->look_again();

@@ -82,6 +82,8 @@ class ObjectSet {
   // What changed since the last call, objects that are as they were left out; nothing: too much to tell one by one, or a policy became
   // invalid or valid.
   [[nodiscard]] std::optional<Changes> take_changes();
+  // Whether there is anything to take, be it that everything is as it was.
+  [[nodiscard]] bool has_changes() const { return !changes_ || !changes_->empty(); }
 
  private:
   void enter(const policy::Object& object);

@@ -75,8 +75,7 @@ casa::source::Document api_policy(const std::string& name, const std::string& ta
 }
 
 std::string target(const Documents& documents, const std::string& name) {
-  return std::get<casa::policy::CasaPolicy>(
-             documents.objects().all().at({casa::policy::Kind::kCasaPolicy, "a", name}))
+  return std::get<casa::policy::CasaPolicy>(documents.objects().all().at({casa::policy::Kind::kCasaPolicy, "a", name}))
       .target_name;
 }
 
@@ -160,4 +159,23 @@ TEST_CASE("a policy that is not valid counts, and no longer when it is mended") 
   CHECK(documents.objects().invalid()[0].origin == "kubernetes:CASAPolicy/a/one");
   REQUIRE(documents.upsert(api_policy("one", "x")));
   CHECK(documents.objects().invalid().empty());
+}
+
+TEST_CASE("what changed is there to be taken, from the first document on and until it was taken") {
+  Folder folder;
+  Documents documents(folder.path);
+  CHECK_FALSE(documents.has_changes());
+  REQUIRE(documents.upsert(policy("a.yaml", "one")));
+  CHECK(documents.has_changes());
+  CHECK(documents.take_changes()->size() == 1);
+  CHECK_FALSE(documents.has_changes());
+  REQUIRE(documents.upsert(policy("a.yaml", "one")));
+  CHECK(documents.has_changes());  // nobody has looked yet whether it is one
+  CHECK(documents.take_changes()->empty());
+  REQUIRE(documents.upsert(policy("b.yaml", "two", false)));
+  CHECK(documents.has_changes());
+  CHECK_FALSE(documents.take_changes());  // a policy became invalid
+  CHECK_FALSE(documents.has_changes());
+  documents.remove("b.yaml");
+  CHECK(documents.has_changes());
 }
