@@ -44,6 +44,12 @@ Status write_file(const std::string& path, std::string_view bytes) {
 
 }  // namespace
 
+Documents::Entry& Documents::entry_of(const std::string& origin) {
+  auto [it, fresh] = documents_.try_emplace(origin);
+  if (fresh && is_api_origin(origin)) ++api_documents_;
+  return it->second;
+}
+
 // The copy's name must fit every origin: a digest.
 std::string Documents::copy_path(const std::string& origin) const {
   std::array<unsigned char, EVP_MAX_MD_SIZE> hash{};
@@ -145,7 +151,7 @@ void Documents::replace(const std::string& origin, Entry& entry, policy::ParseRe
 
 void Documents::upsert_api_object(const source::Document& document) {
   auto kind = policy::kind_of(document.kind);
-  Entry& entry = documents_[document.origin];
+  Entry& entry = entry_of(document.origin);
   if (!kind)
     return set_problem(document.origin, entry,
                        fmt::format("{}: casad reads no objects of kind {}", document.path, document.kind));
@@ -161,7 +167,7 @@ Status Documents::upsert(const source::Document& document) {
     return {};
   }
   policy::ParseResult result = policy::parse_text(document.path, document.bytes, syntax_of(document.format));
-  Entry& entry = documents_[document.origin];
+  Entry& entry = entry_of(document.origin);
   if (!result.syntax_ok) {
     fall_back(document.origin, document.path, entry, first_error(result));
     // Nothing good is known of it: the policies that can still be made out count as invalid, so their workloads are denied.
@@ -187,29 +193,24 @@ void Documents::remove(const std::string& origin) {
   if (it != documents_.end()) {
     take_back(origin, it->second);
     set_problem(origin, it->second, "");
+    if (is_api_origin(origin)) --api_documents_;
     documents_.erase(it);
   }
   if (!is_api_origin(origin)) ::unlink(copy_path(origin).c_str());
 }
 
 void Documents::unreadable(const std::string& origin, const std::string& path, const Error& error) {
-  fall_back(origin, path, documents_[origin], fmt::format("{}: {}", path, error.context));
+  fall_back(origin, path, entry_of(origin), fmt::format("{}: {}", path, error.context));
 }
 
 Documents::Counts Documents::count(bool api) const {
   Counts counts;
-  // '/' and letters of paths sort on both sides of the prefix, so the API server's documents are one range.
-  auto first = documents_.lower_bound(std::string(kApiPrefix));
-  for (auto it = first; it != documents_.end() && is_api_origin(it->first); ++it) ++counts.documents;
   auto count_in = [&](const std::set<std::string>& origins) {
     return static_cast<std::size_t>(
         std::ranges::count_if(origins, [&](const auto& origin) { return is_api_origin(origin) == api; }));
   };
-  counts.objects = objects_.all().size() - file_of_.size();
-  if (!api) {
-    counts.documents = documents_.size() - counts.documents;
-    counts.objects = file_of_.size();
-  }
+  counts.documents = api ? api_documents_ : documents_.size() - api_documents_;
+  counts.objects = api ? objects_.all().size() - file_of_.size() : file_of_.size();
   counts.bad = count_in(with_problem_);
   for (const auto& origin : with_invalid_)
     if (is_api_origin(origin) == api) counts.objects += documents_.at(origin).invalid.size();

@@ -50,6 +50,7 @@ class Documents {
     bool has_good = false;
     std::string problem;  // empty when the document is in force as it stands
   };
+  Entry& entry_of(const std::string& origin);
   std::string copy_path(const std::string& origin) const;
   Status keep_copy(const source::Document& document);
   void upsert_api_object(const source::Document& document);
@@ -65,6 +66,7 @@ class Documents {
 
   const std::string dir_;
   std::map<std::string, Entry> documents_;
+  std::size_t api_documents_ = 0;        // of them the API server's
   mutable identity::ObjectSet objects_;  // every object in force, once; `invalid` is listed when asked for
   // The file that an object in force is of; of the others the API server's document of that object is.
   std::map<policy::ObjectKey, std::string> file_of_;

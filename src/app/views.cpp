@@ -96,20 +96,21 @@ std::vector<api::WorkloadView> Daemon::workloads() const {
   return views;
 }
 
-// Which Pods have the addresses of endpoints; only these are looked for among all that there are.
+// Which Pods have the addresses of endpoints, by the address as it is written before a port.
 std::map<std::string, std::string> Daemon::pods_of_endpoints() const {
   std::map<std::string, std::string> pods;
-  for (const auto& report : compiled_.endpoints)
-    for (const auto& address : report.addresses) pods.try_emplace(address.substr(0, address.rfind(':')));
-  if (pods.empty()) return pods;
-  documents_.objects().each<policy::Pod>([&](const policy::Pod& pod) {
-    if (pod.finished) return;
-    for (const auto& ip : pod.ips) {
-      std::string text = to_string(ip);
-      auto it = pods.find(ip.is_v4() ? text : "[" + text + "]");
-      if (it != pods.end()) it->second = pod.meta.ns + "/" + pod.meta.name;
+  for (const auto& report : compiled_.endpoints) {
+    for (const auto& address : report.addresses) {
+      std::string text = address.substr(0, address.rfind(':'));
+      auto [pod_name, fresh] = pods.try_emplace(text);
+      if (!fresh) continue;
+      if (text.starts_with('[')) text = text.substr(1, text.size() - 2);
+      auto ip = parse_ip(text);
+      if (!ip) continue;
+      for (const auto* pod : documents_.objects().pods_at(*ip))
+        if (!pod->finished) pod_name->second = pod->meta.ns + "/" + pod->meta.name;
     }
-  });
+  }
   return pods;
 }
 
