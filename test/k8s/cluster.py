@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness.netns import Namespace
+from harness.world import until
 
 import access
 from client import KINDS, ApiError, Client
@@ -139,7 +140,10 @@ class Cluster:
             self.controllers = None
 
     def freeze(self):
+        """When it returns nothing of the server runs: a busy machine stops a process's threads one by one."""
         self.server.signal(signal.SIGSTOP)
+        threads = Path(f"/proc/{self.server.process.pid}/task")
+        until(lambda: all(t.read_text().rpartition(")")[2].split()[0] == "T" for t in threads.glob("*/stat")), 5, "a server that stands still")
 
     def thaw(self):
         self.server.signal(signal.SIGCONT)

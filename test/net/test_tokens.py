@@ -45,7 +45,8 @@ CLIENTS = {
     "curl": lambda t: ["curl", "-sS", "--noproxy", "*", "-H", f"Authorization: Bearer {t}", f"{URL}/a", f"{URL}/b?x", f"{URL}/c"],
     "curl-expect": lambda t: ["curl", "-sS", "--noproxy", "*", "-H", f"Authorization: Bearer {t}", "-H", "Expect: 100-continue", "-d", "x" * 2000,
                               f"{URL}/a", f"{URL}/b", f"{URL}/c"],
-    "curl-1.0": lambda t: ["curl", "-sS", "--noproxy", "*", "-0", "-H", f"Authorization: Bearer {t}", f"{URL}/a", f"{URL}/b", f"{URL}/c"],
+    # Three curls: one tries the connection that the server is about to close once more, and where it does sends the request, and the token, twice.
+    "curl-1.0": lambda t: ["sh", "-c", "for path in a b c; do curl -sS --noproxy '*' -0 -H \"Authorization: Bearer $1\" $0/$path || exit; done", URL, t],
     "python-http.client": lambda t: ["/usr/bin/python3", "-c", PYTHON_HTTP, t],
     "python-requests": lambda t: ["/usr/bin/python3", "-c", PYTHON_REQUESTS, t],
     "python-httpx": lambda t: ["/usr/bin/python3", "-c", PYTHON_HTTPX, t],

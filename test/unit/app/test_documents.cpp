@@ -174,7 +174,7 @@ TEST_CASE("what changed is there to be taken, from the first document on and unt
   CHECK(documents.take_changes()->empty());
   REQUIRE(documents.upsert(policy("b.yaml", "two", false)));
   CHECK(documents.has_changes());
-  CHECK_FALSE(documents.take_changes());  // a policy became invalid
+  CHECK_FALSE(documents.take_changes().has_value());  // a policy became invalid
   CHECK_FALSE(documents.has_changes());
   documents.remove("b.yaml");
   CHECK(documents.has_changes());

@@ -213,7 +213,7 @@ class Cluster {
       }
     }
     auto changes = objects_.take_changes();
-    REQUIRE(changes);
+    REQUIRE(changes.has_value());
     auto places_before = snapshot_.pod_places;
     auto followed = identity::follow(*changes, places, objects_, node_, allocator_, snapshot_);
     if (!followed) {

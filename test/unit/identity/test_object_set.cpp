@@ -71,15 +71,15 @@ TEST_CASE("slices are found by their Service and by the Pods that they name") {
 TEST_CASE("changes are told once, from what was there before the first; what is as it was is no change") {
   ObjectSet set;
   set.put(pod("one", "10.0.0.1"));
-  REQUIRE(set.take_changes());
+  REQUIRE(set.take_changes().has_value());
   set.put(pod("one", "10.0.0.2"));
   set.put(pod("one", "10.0.0.3"));
   set.put(pod("two", "10.0.0.4"));
   auto changes = set.take_changes();
-  REQUIRE(changes);
+  REQUIRE(changes.has_value());
   REQUIRE(changes->size() == 2);
   CHECK(std::get<Pod>(*changes->at({Kind::kPod, "a", "one"})).ips.front() == *parse_ip("10.0.0.1"));
-  CHECK_FALSE(changes->at({Kind::kPod, "a", "two"}));
+  CHECK_FALSE(changes->at({Kind::kPod, "a", "two"}).has_value());
   set.put(pod("one", "10.0.0.9"));
   set.put(pod("one", "10.0.0.3"));
   set.put(pod("three", "10.0.0.5"));
@@ -90,10 +90,10 @@ TEST_CASE("changes are told once, from what was there before the first; what is 
 TEST_CASE("too many changes, and policies that became invalid, are told as everything") {
   ObjectSet set;
   for (unsigned i = 0; i < 10'000; ++i) set.put(pod("pod-" + std::to_string(i), "10.0.0.1"));
-  CHECK_FALSE(set.take_changes());
+  CHECK_FALSE(set.take_changes().has_value());
   CHECK(set.take_changes()->empty());
   set.set_invalid({});
-  CHECK_FALSE(set.take_changes());
+  CHECK_FALSE(set.take_changes().has_value());
 }
 
 }  // namespace casa::identity

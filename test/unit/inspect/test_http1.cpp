@@ -78,6 +78,15 @@ TEST_CASE("a body of many chunks is no long head") {
   REQUIRE(result.expected.sightings.size() == 1);
 }
 
+TEST_CASE("a long body goes on however often its end comes too early") {
+  std::string stream = "POST / HTTP/1.1\r\nContent-Length: 9000000000\r\n\r\n" + std::string(24, 'x');
+  for (std::uint32_t seed = 1; seed <= 2000; ++seed) {
+    INFO(seed);
+    Http1Way way{.ingress = true, .fin = true, .reorders = true, .longest = 2, .seed = seed};
+    REQUIRE(check_http1(way, bytes_of(stream)).problem == "");
+  }
+}
+
 TEST_CASE("a head of 64 KiB is read, and not one byte more") {
   for (std::size_t length : {CASA_HEAD_MAX - 1, CASA_HEAD_MAX, CASA_HEAD_MAX + 1, CASA_HEAD_MAX + 200}) {
     std::string begin = "GET / HTTP/1.1\r\nX: ", end = "\r\nAuthorization: Bearer abc\r\n\r\n";
