@@ -172,8 +172,8 @@ class Daemon final : public api::State {
   bool reports_stale_ = false;                // compiled_'s reports are older than its rows
   bool sweep_due_ = false;                    // live flows may be allowed no longer
   std::uint64_t times_anew_ = 0, times_followed_ = 0;
-  std::chrono::steady_clock::time_point rebuilt_, followed_;
-  std::chrono::steady_clock::duration rebuild_took_{}, follow_took_{}, settle_took_{};
+  std::chrono::steady_clock::time_point rebuilt_, followed_, reports_after_;
+  std::chrono::steady_clock::duration rebuild_took_{}, follow_took_{}, sweep_took_{};
   bool fresh_attachment_ = false;  // what went on before it is still to be looked through
   std::chrono::system_clock::time_point seen_attached_;
   std::vector<api::StatusView::Gap> gaps_;  // only the newest can be open

@@ -16,10 +16,11 @@ namespace {
 
 // Changes that come together (a storm of cgroups, a directory full of files) become one generation.
 constexpr milliseconds kRebuildDelay{5};
-// After changes that were followed: what is not urgent, reports and live flows that are no longer allowed, is looked at once for many.
+// After changes that were followed: live flows that are no longer allowed are looked for, and reports are made, once for many.
 constexpr milliseconds kSettleDelay{100};
-// Of the time, what is not urgent gets one part in so many.
-constexpr int kSettleShare = 20;
+// Of the time, a sweep gets one part in so many, and reports, which take milliseconds in a large cluster, one in so many: what they delay is
+// less than one change in a hundred.
+constexpr int kSweepShare = 20, kReportShare = 200;
 
 }  // namespace
 
@@ -149,17 +150,23 @@ bool Daemon::follow() {
 void Daemon::settle_soon() {
   if (settling_) return;
   settling_ = true;
-  settle_timer_.expires_after(std::max<steady_clock::duration>(kSettleDelay, kSettleShare * settle_took_));
+  settle_timer_.expires_after(std::max<steady_clock::duration>(kSettleDelay, kSweepShare * sweep_took_));
   settle_timer_.async_wait([this](boost::system::error_code error) {
     if (error) return;
     settling_ = false;
     auto begin = steady_clock::now();
-    refresh_reports();
     if (attached_ && std::exchange(sweep_due_, false)) {
       sweep(false);
       end_unjudged();
     }
-    settle_took_ = steady_clock::now() - begin;
+    auto swept = steady_clock::now();
+    sweep_took_ = swept - begin;
+    if (swept >= reports_after_) {
+      refresh_reports();
+      auto end = steady_clock::now();
+      reports_after_ = end + kReportShare * (end - swept);
+    }
+    if (reports_stale_) settle_soon();
   });
 }
 
