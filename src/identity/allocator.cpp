@@ -104,7 +104,7 @@ Status Allocator::save(const std::string& path) {
   if (unsaved_.empty()) return {};
   Status saved = whole_ ? save_whole(path) : append(path);
   if (!saved && !whole_) saved = save_whole(path);  // it was taken away, or the disk was full
-  whole_ = !saved;  // what was begun may end in half a line
+  whole_ = !saved;                                  // what was begun may end in half a line
   if (saved) unsaved_.clear();
   return saved;
 }

@@ -30,12 +30,10 @@ bool has_workload(const ServiceInfo& info, const NamespacedName& workload) {
 }
 
 // All that rows of subjects and rules are made of, of one workload.
-auto facts_of(const std::optional<Workload>& w) {
-  bool counts = w && (w->managed || w->exempt);
-  using Ports = std::set<std::uint16_t>;
-  using Identities = std::set<std::uint32_t>;
-  return std::tuple(counts && w->managed, counts && w->exempt, counts && w->in_pods, counts && w->istio_proxy,
-                    counts ? w->probe_ports : Ports{}, counts ? w->host_identities : Identities{});
+auto facts_of(const Workload* w) {
+  static const Workload kNone;
+  if (w == nullptr || (!w->managed && !w->exempt)) w = &kNone;
+  return std::tie(w->managed, w->exempt, w->in_pods, w->istio_proxy, w->probe_ports, w->host_identities);
 }
 
 }  // namespace
@@ -111,7 +109,7 @@ class Follower {
       if (!pod->host_network)
         for (const auto& ip : pod->ips) {
           if (ip.is_loopback()) return false;
-          owners_of_[ip].insert(number_of(workload));
+          claims_[ip].insert(number_of(workload));
         }
       if (!plan_place(*pod, workload) || !plan_services(*pod, same_to_slices)) return false;
       daemons_ = daemons_ || pod->meta.ns == node_.cluster.daemon_namespace;
@@ -167,7 +165,7 @@ class Follower {
 
   // Each must be of one workload, before and after, and of nobody else.
   bool plan_addresses() {
-    for (auto& [ip, identities] : owners_of_) {
+    for (auto& [ip, identities] : claims_) {
       if (objects_.is_bare_endpoint(ip)) return false;
       std::set<std::uint32_t> live;
       for (const Pod* pod : objects_.pods_at(ip)) {
@@ -214,8 +212,9 @@ class Follower {
 
   void apply() {
     follow_names();
+    for (const auto& name : workloads_) find_members(name);
     auto before = take_workloads();
-    for (const auto& name : workloads_) add_workload(name);
+    for (const auto& [owner, pods] : members_) builder_.add_pods(owner, *pods);
     for (const auto& place : places_) builder_.keep_place(place);
     for (const auto& name : workloads_) {
       if (auto kind = out_.mentioned.find(name); kind != out_.mentioned.end()) builder_.workload(name, kind->second);
@@ -224,7 +223,7 @@ class Follower {
     follow_addresses();
     for (const auto& name : workloads_)
       if (auto w = out_.workloads.find(name); w != out_.workloads.end()) builder_.find_instances(w->second);
-    for (const auto& [name, old] : before) tell_workload(name, old);
+    for (const auto& [name, old] : before) tell_workload(name, old ? &*old : nullptr);
     follow_services();
     if (daemons_) builder_.find_enforcing_nodes();
   }
@@ -257,51 +256,35 @@ class Follower {
   }
 
   // The Pods of a workload: those of the one kind of owner that goes by this name.
-  const ObjectSet::Pods* pods_of(const NamespacedName& workload, std::string& kind) const {
+  void find_members(const NamespacedName& workload) {
     NamespacedName name = workload;
     if (auto colon = name.name.find(':'); colon != std::string::npos) name.name.erase(0, colon + 1);
     auto kinds = objects_.owners().find(name);
-    if (kinds == objects_.owners().end()) return nullptr;
-    for (const auto& [candidate, pods] : kinds->second) {
-      if (out_.names.of(name, candidate) != workload) continue;
-      kind = candidate;
-      return &pods;
-    }
-    return nullptr;
-  }
-
-  void add_workload(const NamespacedName& workload) {
-    std::string kind;
-    const auto* pods = pods_of(workload, kind);
-    if (pods == nullptr) return;
-    Workload& w = builder_.workload(workload, kind);
-    for (const Pod* pod : *pods) builder_.add_pod(w, *pod);
+    if (kinds == objects_.owners().end()) return;
+    for (const auto& [kind, pods] : kinds->second)
+      if (out_.names.of(name, kind) == workload) members_.emplace_back(Owner{name, kind}, &pods);
   }
 
   void follow_addresses() {
-    for (const auto& [ip, identities] : owners_of_) {
+    for (const auto& [ip, identities] : claims_) {
       out_.addresses.erase(ip);
       followed_.addresses.insert(ip);
     }
-    std::string kind;
-    for (const auto& name : workloads_)
-      if (const auto* pods = pods_of(name, kind)) builder_.add_addresses(out_.workloads.at(name), *pods);
-    for (const auto& name : workloads_)
-      if (const auto* pods = pods_of(name, kind)) builder_.add_host_identities(out_.workloads.at(name), *pods);
+    builder_.add_all_addresses(members_);
   }
 
-  void tell_workload(const NamespacedName& name, const std::optional<Workload>& before) {
+  void tell_workload(const NamespacedName& name, const Workload* before) {
     auto now = out_.workloads.find(name);
-    const std::optional<Workload> after = now == out_.workloads.end() ? std::nullopt : std::optional(now->second);
-    bool flipped = std::tuple(before && before->managed, before && before->exempt) !=
-                   std::tuple(after && after->managed, after && after->exempt);
+    const Workload* after = now == out_.workloads.end() ? nullptr : &now->second;
+    auto held = [](const Workload* w) { return std::pair(w != nullptr && w->managed, w != nullptr && w->exempt); };
+    bool flipped = held(before) != held(after);
     followed_.rules = followed_.rules || facts_of(before) != facts_of(after);
     followed_.workloads.insert(name);
-    for (const auto* w : {&before, &after}) {
-      if (!*w) continue;
-      for (const auto& place : (*w)->declared) followed_.paths.insert(place.path);
-      for (const auto& instance : (*w)->instances) followed_.cgroups.insert(instance.id);
-      if (flipped) followed_.addresses.insert((*w)->addresses_here.begin(), (*w)->addresses_here.end());
+    for (const Workload* w : {before, after}) {
+      if (w == nullptr) continue;
+      for (const auto& place : w->declared) followed_.paths.insert(place.path);
+      for (const auto& instance : w->instances) followed_.cgroups.insert(instance.id);
+      if (flipped) followed_.addresses.insert(w->addresses_here.begin(), w->addresses_here.end());
     }
   }
 
@@ -311,14 +294,20 @@ class Follower {
     for (const auto& [name, changes] : slices_)
       if (!still_stands(name, changes)) whole_services_.insert(name);
     for (const auto& name : whole_services_) {
-      const auto* service = objects_.find<Service>(name);
-      auto info = out_.services.find(name);
-      if (service == nullptr || info == out_.services.end() || !service->external_name.empty()) continue;
-      auto before = info->second.ports;
-      builder_.find_backends(*service, info->second);
-      if (before != info->second.ports && (out_.used_services.contains(name) || name == kIstiod))
-        followed_.rules = true;
+      auto [service, info] = find_service(name);
+      if (service == nullptr) continue;
+      auto before = info->ports;
+      builder_.find_backends(*service, *info);
+      if (before != info->ports && (out_.used_services.contains(name) || name == kIstiod)) followed_.rules = true;
     }
+  }
+
+  // Null: there is none, or none that anything can stand behind.
+  std::pair<const Service*, ServiceInfo*> find_service(const NamespacedName& name) {
+    const auto* service = objects_.find<Service>(name);
+    auto info = out_.services.find(name);
+    if (service == nullptr || info == out_.services.end() || !service->external_name.empty()) return {};
+    return {service, &info->second};
   }
 
   using Contribution = std::set<std::pair<std::size_t, Backend>>;  // port of the Service, what stands behind it
@@ -342,13 +331,12 @@ class Follower {
 
   // Whether what the Service selects comes down to what it did, as far as the Pods and a few of their neighbours tell.
   bool still_stands(const NamespacedName& name) {
-    const auto* service = objects_.find<Service>(name);
-    auto info = out_.services.find(name);
-    if (service == nullptr || info == out_.services.end() || !service->external_name.empty()) return true;
+    auto [service, info] = find_service(name);
+    if (service == nullptr) return true;
     for (const auto& [before, after] : pods_) {
       if ((before != nullptr ? before : after)->meta.ns != name.ns) continue;
       Contribution had = contribution(*service, before), has = contribution(*service, after);
-      if (!has_all(info->second, has)) return false;
+      if (!has_all(*info, has)) return false;
       Contribution lost;
       std::ranges::set_difference(had, has, std::inserter(lost, lost.end()));
       if (!lost.empty() && !neighbours_have(*service, *before, lost)) return false;
@@ -371,13 +359,12 @@ class Follower {
 
   // The same of its EndpointSlices.
   bool still_stands(const NamespacedName& name, const std::vector<SliceChange>& changes) {
-    const auto* service = objects_.find<Service>(name);
-    auto info = out_.services.find(name);
-    if (service == nullptr || info == out_.services.end() || !service->external_name.empty()) return true;
+    auto [service, info] = find_service(name);
+    if (service == nullptr) return true;
     for (const auto& [before, after] : changes) {
       if (after == nullptr || after->service != name.name) return false;
       Contribution has = contribution(*service, *after, after->endpoints);
-      if (!has_all(info->second, has)) return false;
+      if (!has_all(*info, has)) return false;
       if (before == nullptr) continue;
       if (before->service != after->service || before->ports != after->ports) return false;
       std::vector<EndpointSlice::Endpoint> gone;
@@ -419,11 +406,12 @@ class Follower {
   std::vector<std::pair<const Pod*, const Pod*>> pods_;        // before and after; one may be null
   std::set<NamespacedName> workloads_;                         // to bring up to date
   std::map<NamespacedName, NamespacedName> owners_;            // whose Pods changed, and their workloads
-  std::map<IpAddress, std::set<std::uint32_t>> owners_of_;     // of an address: workloads that have or had it
+  std::map<IpAddress, std::set<std::uint32_t>> claims_;        // of an address: workloads that have or had it
   std::map<std::string, NamespacedName> declared_;             // by the Pods that changed
   std::set<NamespacedName> services_;                          // that select one of the Pods
   std::set<NamespacedName> whole_services_;                    // to go through again
   std::map<NamespacedName, std::vector<SliceChange>> slices_;  // by Service
+  SnapshotBuilder::Members members_;                           // of the workloads, after
   std::vector<PodPlace> places_;                               // of the workloads, before
   bool daemons_ = false;
 };

@@ -1,5 +1,5 @@
 // A Snapshot follows a few changes: what build_snapshot() would make of all objects, at the cost of the Pods and Services that are concerned.
-// In a cluster of 100,000 Pods the one takes half a second, the other some microseconds.
+// In a cluster of 100,000 Pods the one takes more than a tenth of a second, the other some microseconds.
 #pragma once
 
 #include <optional>

@@ -46,11 +46,8 @@ void ObjectSet::erase(const ObjectKey& key) {
 }
 
 Object ObjectSet::take(const ObjectKey& key) {
-  auto it = objects_.find(key);
-  Object object = it->second;
-  leave(it->second);
-  note(key, std::move(it->second));
-  objects_.erase(it);
+  Object object = objects_.at(key);
+  erase(key);
   return object;
 }
 

@@ -147,6 +147,14 @@ void SnapshotBuilder::add_host_identities(Workload& w, const ObjectSet::Pods& po
   }
 }
 
+void SnapshotBuilder::add_all_addresses(const Members& members) {
+  auto workload_of = [&](const Owner& owner) -> Workload& {
+    return out_.workloads.at(out_.names.of(owner.name, owner.kind));
+  };
+  for (const auto& [owner, pods] : members) add_addresses(workload_of(owner), *pods);
+  for (const auto& [owner, pods] : members) add_host_identities(workload_of(owner), *pods);
+}
+
 // Of an address that is no workload's.
 std::uint32_t SnapshotBuilder::identity_of_plain(const IpAddress& ip) {
   if (ip.is_loopback()) return CASA_ID_HOST;

@@ -96,12 +96,10 @@ void SnapshotBuilder::find_addresses() {
     objects_.each<Service>([&](const Service& s) { of_services.insert(s.cluster_ips.begin(), s.cluster_ips.end()); });
   for (const auto& ip : node_.host_addresses)
     if (!of_services.contains(ip)) (void)claim(ip, CASA_ID_HOST);
-  auto each_workload = [&](auto&& add) {
-    for (const auto& [name, kinds] : objects_.owners())
-      for (const auto& [kind, pods] : kinds) add(out_.workloads.at(out_.names.of(name, kind)), pods);
-  };
-  each_workload([&](Workload& w, const auto& pods) { add_addresses(w, pods); });
-  each_workload([&](Workload& w, const auto& pods) { add_host_identities(w, pods); });
+  Members members;
+  for (const auto& [name, kinds] : objects_.owners())
+    for (const auto& [kind, pods] : kinds) members.emplace_back(Owner{name, kind}, &pods);
+  add_all_addresses(members);
   objects_.each<ClusterNode>([&](const ClusterNode& node) {
     for (const auto& prefix : node.pod_networks) out_.pod_networks.emplace(prefix, node.meta.name);
   });

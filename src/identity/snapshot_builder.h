@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "identity/snapshot.h"
@@ -54,6 +55,9 @@ class SnapshotBuilder {
   [[nodiscard]] bool has_address(const policy::Pod& pod, const IpAddress& ip) const;
   void add_addresses(Workload& w, const ObjectSet::Pods& pods);
   void add_host_identities(Workload& w, const ObjectSet::Pods& pods);
+  // An owner and its Pods; one kind of owner is one workload.
+  using Members = std::vector<std::pair<Owner, const ObjectSet::Pods*>>;
+  void add_all_addresses(const Members& members);
   [[nodiscard]] std::uint32_t identity_of_plain(const IpAddress& ip);
 
   // services.cpp
