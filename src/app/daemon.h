@@ -81,7 +81,8 @@ class Daemon final : public api::State {
   bool may_commit();
   bool save_numbers();
   bool note_commit(const Result<bool>& committed);
-  void after_commit(bool changed);
+  bool takes_force(bool changed);
+  void end_what_is_refused();
   void settle_soon();
   void refresh_reports();
   void tell_problems();

@@ -20,8 +20,7 @@ policy::Syntax syntax_of(source::Format format) {
   return format == source::Format::kJson ? policy::Syntax::kJson : policy::Syntax::kYaml;
 }
 
-constexpr std::string_view kApiPrefix = "kubernetes:";
-bool is_api_origin(std::string_view origin) { return origin.starts_with(kApiPrefix); }
+bool is_api_origin(std::string_view origin) { return origin.starts_with(source::kApiOrigin); }
 
 std::string first_error(const policy::ParseResult& result) {
   for (const auto& diagnostic : result.diagnostics)

@@ -24,7 +24,7 @@ constexpr int kSweepShare = 20, kReportShare = 200;
 
 }  // namespace
 
-// The whole takes half a second in a large cluster: it waits as long as it took, and others get their turn. A change that can be followed
+// The whole takes long in a large cluster: it waits as long as it took, and others get their turn. A change that can be followed
 // takes microseconds and is not kept waiting.
 void Daemon::schedule_rebuild(Scope scope) {
   if (config_.kubernetes.node_name.empty()) scope = Scope::kAll;  // a bare node has no Pods to follow
@@ -105,7 +105,12 @@ void Daemon::rebuild() {
   follow_names();
   follow_tls();
   if (status_writer_) status_writer_->look_again();
-  after_commit(*committed);
+  tell_problems();
+  if (takes_force(*committed)) {
+    spdlog::info("generation {} is in force: {} policies, {} workloads, {} policy entries", datapath_->generation(),
+                 compiled_.policies.size(), snapshot_.workloads.size(), compiled_.image.policy.size());
+    end_what_is_refused();
+  }
   rebuilt_ = steady_clock::now();
   rebuild_took_ = rebuilt_ - begin;
   ++times_anew_;
@@ -133,12 +138,8 @@ bool Daemon::follow() {
   digest_.reset();
   if (followed->rules) follow_names();
   if (followed->rules || !followed->paths.empty() || !followed->cgroups.empty()) follow_tls();
-  attach();
   reports_stale_ = true;
-  if (*committed) {
-    generation_time_ = std::chrono::system_clock::now();
-    sweep_due_ = true;
-  }
+  if (takes_force(*committed)) sweep_due_ = true;
   settle_soon();
   followed_ = steady_clock::now();
   follow_took_ = followed_ - begin;
@@ -155,10 +156,7 @@ void Daemon::settle_soon() {
     if (error) return;
     settling_ = false;
     auto begin = steady_clock::now();
-    if (attached_ && std::exchange(sweep_due_, false)) {
-      sweep(false);
-      end_unjudged();
-    }
+    if (attached_ && std::exchange(sweep_due_, false)) end_what_is_refused();
     auto swept = steady_clock::now();
     sweep_took_ = swept - begin;
     if (swept >= reports_after_) {
@@ -191,14 +189,16 @@ void Daemon::tell_problems() {
   tell_conflicts();
 }
 
-void Daemon::after_commit(bool changed) {
-  tell_problems();
+// Whether live flows may be allowed no longer: something else is in force, or it is this run's programs that hold it now.
+bool Daemon::takes_force(bool changed) {
   attach();
-  if (!attached_ || !(changed || fresh_attachment_)) return;
+  if (!attached_ || !(changed || fresh_attachment_)) return false;
   fresh_attachment_ = false;
   generation_time_ = std::chrono::system_clock::now();
-  spdlog::info("generation {} is in force: {} policies, {} workloads, {} policy entries", datapath_->generation(),
-               compiled_.policies.size(), snapshot_.workloads.size(), compiled_.image.policy.size());
+  return true;
+}
+
+void Daemon::end_what_is_refused() {
   sweep(false);
   end_unjudged();
 }

@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 namespace casa::event {
 namespace {
@@ -88,31 +89,34 @@ void Decoder::add_name(std::uint32_t identity, PeerName name) {
   slot = std::make_shared<const PeerName>(std::move(name));
 }
 
-void Decoder::add_instances(const std::vector<identity::CgroupInstance>& places) {
+void Decoder::add_instances(const std::vector<identity::CgroupInstance>& places, const Instances& before) {
   for (const auto& place : places) {
-    auto& slot = instances_[place.id];
-    if (!slot || *slot != place.path) slot = std::make_shared<const std::string>(place.path);
+    auto known = before.find(place.id);
+    bool same = known != before.end() && *known->second == place.path;
+    instances_.emplace(place.id, same ? known->second : std::make_shared<const std::string>(place.path));
   }
 }
 
-void Decoder::add_workload(const identity::NamespacedName& name, const identity::Workload& w) {
+void Decoder::add_workload(const identity::NamespacedName& name, const identity::Workload& w, const Instances& before) {
   add_name(w.identity, {PeerName::Kind::kWorkload, name.ns, name.name, w.kind, "", ""});
-  add_instances(w.instances);
+  add_instances(w.instances, before);
 }
 
 void Decoder::learn(const identity::Snapshot& snapshot, const identity::Followed& followed) {
-  for (auto id : followed.cgroups) instances_.erase(id);
+  Instances before;
+  for (auto id : followed.cgroups)
+    if (auto known = instances_.extract(id)) before.insert(std::move(known));
   for (const auto& name : followed.workloads)
-    if (auto w = snapshot.workloads.find(name); w != snapshot.workloads.end()) add_workload(name, w->second);
+    if (auto w = snapshot.workloads.find(name); w != snapshot.workloads.end()) add_workload(name, w->second, before);
 }
 
 void Decoder::learn(const identity::Snapshot& snapshot, const identity::ObjectSet& objects,
                     identity::Allocator& allocator) {
-  instances_.clear();
-  for (const auto& [name, w] : snapshot.workloads) add_workload(name, w);
+  Instances before = std::exchange(instances_, {});
+  for (const auto& [name, w] : snapshot.workloads) add_workload(name, w, before);
   for (const auto& [ns, mas] : snapshot.mas_namespaces) {
     add_name(mas.undeclared, {PeerName::Kind::kWorkload, ns, "(undeclared)", "Cgroup", "", ""});
-    add_instances(mas.instances);
+    add_instances(mas.instances, before);
   }
   for (const auto& [name, service] : snapshot.services)
     if (!service.implicit)

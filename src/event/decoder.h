@@ -67,13 +67,15 @@ class Decoder {
   std::chrono::system_clock::time_point wall_time(std::uint64_t monotonic_ns) const;
   Flow flow_of(const casa_event& record) const;
   void add_name(std::uint32_t identity, PeerName name);
-  void add_workload(const identity::NamespacedName& name, const identity::Workload& workload);
-  void add_instances(const std::vector<identity::CgroupInstance>& places);
+  using Instances = std::unordered_map<std::uint64_t, std::shared_ptr<const std::string>>;  // by cgroup id
+  // `before`: whose texts are kept where they are the same, since many flows share one.
+  void add_workload(const identity::NamespacedName& name, const identity::Workload& workload, const Instances& before);
+  void add_instances(const std::vector<identity::CgroupInstance>& places, const Instances& before);
   Instance instance_of(std::uint64_t cgroup_id) const;
 
   std::unordered_map<std::uint32_t, std::shared_ptr<const PeerName>> names_;
   std::unordered_map<std::uint32_t, std::shared_ptr<const std::string>> policies_;
-  std::unordered_map<std::uint64_t, std::shared_ptr<const std::string>> instances_;  // by cgroup id
+  Instances instances_;
   std::unordered_map<DenialKey, KnownDenial> denials_;
   std::shared_ptr<const PeerName> unknown_;
 };
