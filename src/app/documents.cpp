@@ -1,9 +1,7 @@
 #include "app/documents.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <openssl/evp.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,7 +9,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "base/fd.h"
+#include "base/file.h"
 
 namespace casa::app {
 namespace {
@@ -25,19 +23,6 @@ bool is_api_origin(std::string_view origin) { return origin.starts_with(source::
 std::string first_error(const policy::ParseResult& result) {
   for (const auto& diagnostic : result.diagnostics)
     if (diagnostic.severity == policy::Diagnostic::Severity::kError) return policy::to_string(diagnostic);
-  return {};
-}
-
-Status write_file(const std::string& path, std::string_view bytes) {
-  std::string next = path + ".next";
-  Fd fd(::open(next.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!fd) return fail_errno(errno, "cannot write {}", next);
-  while (!bytes.empty()) {
-    ssize_t n = ::write(fd.get(), bytes.data(), bytes.size());
-    if (n < 0) return fail_errno(errno, "cannot write {}", next);
-    bytes.remove_prefix(static_cast<std::size_t>(n));
-  }
-  if (::rename(next.c_str(), path.c_str()) != 0) return fail_errno(errno, "cannot rename {}", next);
   return {};
 }
 
@@ -64,7 +49,7 @@ Status Documents::keep_copy(const source::Document& document) {
   std::ifstream old(path, std::ios::binary);
   std::string bytes((std::istreambuf_iterator<char>(old)), {});
   if (old.is_open() && bytes == document.bytes) return {};
-  return write_file(path, document.bytes);
+  return replace_file(path, document.bytes);
 }
 
 void Documents::set_problem(const std::string& origin, Entry& entry, std::string problem) {

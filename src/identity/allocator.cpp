@@ -2,13 +2,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <charconv>
 #include <fstream>
 
-#include "base/fd.h"
+#include "base/file.h"
 #include "casa/abi/policy.h"
 #include "casa/abi/types.h"
 
@@ -25,16 +23,6 @@ std::uint32_t fnv1a(std::string_view text) {
 
 std::string key_of(NameKind kind, std::string_view ns, std::string_view name) {
   return fmt::format("{}\t{}\t{}", static_cast<int>(kind), ns, name);
-}
-
-Status write_all(const Fd& fd, std::string_view text, const std::string& path) {
-  while (!text.empty()) {
-    ssize_t n = ::write(fd.get(), text.data(), text.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail_errno(errno, "cannot write {}", path);
-    text.remove_prefix(static_cast<std::size_t>(n));
-  }
-  return {};
 }
 
 struct Range {
@@ -113,12 +101,7 @@ Status Allocator::save_whole(const std::string& path) const {
   std::string text(kHeader);
   text += '\n';
   for (const auto& [key, number] : numbers_) text += fmt::format("{}\t{}\n", number, key);
-  std::string next = path + ".next";
-  Fd fd(::open(next.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!fd) return fail_errno(errno, "cannot write {}", next);
-  TRY(write_all(fd, text, next));
-  if (::rename(next.c_str(), path.c_str()) != 0) return fail_errno(errno, "cannot rename {} to {}", next, path);
-  return {};
+  return replace_file(path, text);
 }
 
 // A Pod without an owner, of which there may be very many, is a number each.
