@@ -21,7 +21,7 @@ static __always_inline void casa_early_key_of(const struct casa_looked *l, struc
 /* What came to a listener, from the connection's first byte on; 0 when this is not that, or is not read. */
 static __always_inline struct casa_request *casa_early_of(struct __sk_buff *skb, const struct casa_looked *l,
                                                           const struct casa_sk *state) {
-  casa_u32 start = l->tcp_flags & CASA_TCP_SYN ? l->sequence + 1 : l->sequence, first = state->read_to + 1, zero = 0;
+  casa_u32 start = casa_begin_of(l), first = state->read_to + 1, zero = 0;
   casa_u8 byte = 0;
   /* Only the last SYN is remembered; another caller's may have come in between. */
   if (!l->length || !casa_same_address(state->remote, l->remote) || state->remote_port != l->remote_port)

@@ -41,6 +41,11 @@ struct casa_looked {
   casa_u8 host_netns; /* the socket is in the host's own network namespace */
 };
 
+/* The sequence number of the segment's first byte: a SYN has one of its own. */
+static __always_inline casa_u32 casa_begin_of(const struct casa_looked *l) {
+  return l->tcp_flags & CASA_TCP_SYN ? l->sequence + 1 : l->sequence;
+}
+
 static __always_inline struct casa_sk *casa_state_of(struct __sk_buff *skb) {
   struct bpf_sock *sk = skb->sk;
   if (!sk)
@@ -184,7 +189,7 @@ static __always_inline void casa_begin_stream(const struct casa_looked *l, struc
  * they are, they were looked at before. -1: a gap, bytes are missing in between; what the socket sends again will fill it.
  */
 static __always_inline int casa_fresh_bytes(struct casa_looked *l, const struct casa_stream *stream) {
-  casa_u32 sequence = l->tcp_flags & CASA_TCP_SYN ? l->sequence + 1 : l->sequence;
+  casa_u32 sequence = casa_begin_of(l);
   casa_u32 seen = stream->next - sequence;
   if (seen >> 31)
     return l->length ? -1 : 0;

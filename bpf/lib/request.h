@@ -259,7 +259,7 @@ static __always_inline struct casa_request *casa_begin_requests(struct __sk_buff
     *refused = casa_cannot_read(skb, l, CASA_UNREAD_START);
     return 0;
   }
-  casa_u32 start = l->tcp_flags & CASA_TCP_SYN ? l->sequence + 1 : l->sequence;
+  casa_u32 start = casa_begin_of(l);
   if (start == first && !bpf_skb_load_bytes(skb, l->at, &byte, 1) && casa_is_foreign(byte)) {
     casa_leave_unread(skb, state, byte >= CASA_TLS_FIRST && byte <= CASA_TLS_LAST ? CASA_APP_TLS : CASA_APP_OTHER,
                       CASA_UNREAD_OPAQUE);
@@ -295,8 +295,8 @@ static __always_inline int casa_refuse_request(struct __sk_buff *skb, struct cas
  */
 static __always_inline void casa_read_ahead(struct casa_sk *state, const struct casa_looked *l,
                                             struct casa_request *r) {
-  casa_u32 start = l->tcp_flags & CASA_TCP_SYN ? l->sequence + 1 : l->sequence;
-  if (r->next == start + l->length && r->left && (r->state == CASA_H1_START || r->state == CASA_H1_CHUNK_END)) {
+  if (r->next == casa_begin_of(l) + l->length && r->left &&
+      (r->state == CASA_H1_START || r->state == CASA_H1_CHUNK_END)) {
     casa_u32 ahead = r->left < CASA_READ_AHEAD_MAX ? r->left : CASA_READ_AHEAD_MAX;
     r->next += ahead;
     r->left -= ahead;
@@ -333,7 +333,7 @@ static __always_inline int casa_pending(struct casa_request *r) {
 
 /* Reads the packet as far as nobody has read it. CASA_READ_*, CASA_READ_LOST and more, or a reason. */
 static __always_inline int casa_read_packet(struct __sk_buff *skb, struct casa_looked *l, struct casa_request *r) {
-  casa_u32 start = l->tcp_flags & CASA_TCP_SYN ? l->sequence + 1 : l->sequence, seen = r->next - start;
+  casa_u32 start = casa_begin_of(l), seen = r->next - start;
   if (r->refused)
     return r->refused;
   if (r->pending) {
